@@ -1,0 +1,70 @@
+/** The machine under the benchmark: what it is, whether it is quiet, and warm memory. */
+import { spawnSync } from 'node:child_process'
+import { readFileSync, statfsSync } from 'node:fs'
+import { cpus, release, totalmem } from 'node:os'
+
+/** Facts that a figure means nothing without. */
+export interface Machine {
+  readonly cpu: string
+  readonly cores: number
+  readonly memoryBytes: number
+  readonly kernel: string
+  readonly node: string
+  readonly thp: string
+  readonly date: string
+}
+
+/** This machine. */
+export function describeMachine(): Machine {
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    kernel: release(),
+    node: process.version,
+    thp:
+      /\[(\w+)\]/.exec(readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1'))?.[1] ??
+      'unknown',
+    date: new Date().toISOString(),
+  }
+}
+
+/** Name of the file system at `path`, by the magic that statfs gives. source: include/uapi/linux/magic.h */
+export function fileSystemOf(path: string): string {
+  const names: Readonly<Record<number, string>> = {
+    0x01021994: 'tmpfs',
+    0xef53: 'ext4',
+    0x58465342: 'xfs',
+    0x9123683e: 'btrfs',
+  }
+  const { type } = statfsSync(path)
+  return names[type] ?? `0x${type.toString(16)}`
+}
+
+/** CPU time that all processes have used since boot, in seconds. source: proc_stat(5) */
+export function busySeconds(): number {
+  const fields = readFileSync('/proc/stat', 'latin1').split('\n')[0]?.split(/\s+/).slice(1).map(Number) ?? []
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = fields
+  return (user + nice + system + irq + softirq) / 100
+}
+
+/** CPU time that process `pid` has used, in seconds; 0 where it is gone. */
+export function cpuSeconds(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[11]) + Number(fields[12])) / 100
+  } catch {
+    return 0
+  }
+}
+
+/**
+ * Touches and frees `bytes` of memory in another process. A virtual machine with free page reporting gives freed
+ * memory back to its host; without this the next program to touch it measures the hypervisor.
+ */
+export function warmMemory(bytes: number): void {
+  const script =
+    'const n = Number(process.argv[1]); const all = []; for (let i = 0; i < n; i += 2 ** 28) all.push(Buffer.alloc(2 ** 28, 1))'
+  spawnSync(process.execPath, ['-e', script, String(bytes)])
+}

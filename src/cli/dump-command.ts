@@ -1,0 +1,121 @@
+/** `tidemark dump`: options in, a dump, a result out. */
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { dump, TidemarkError, type DumpOptions, type DumpResult } from '../index.js'
+import { formatDump, formatSteps } from './dump-text.js'
+import { print, printJson, tell } from './output.js'
+import { ProgressBar } from './progress-bar.js'
+import { abortOnSignals } from './signals.js'
+import { MAX_PID, parseBytes, parseSeconds, parseWhole } from './units.js'
+
+const MAX_WORKERS = 256
+const MAX_SHARD_PAGES = 2 ** 31
+
+/** The command's options as yargs hands them over: texts, parsed here so that errors name the option. */
+export interface DumpArguments {
+  readonly tree: string
+  readonly imagesDir: string
+  readonly leaveStopped: boolean
+  readonly leaveRunning: boolean
+  readonly workers: string | undefined
+  readonly shardPages: string | undefined
+  readonly maxMemory: string | undefined
+  readonly maxFrozen: string | undefined
+  readonly timeout: string | undefined
+  readonly requireComplete: boolean
+  readonly sync: boolean
+  readonly json: boolean
+  readonly quiet: boolean
+  readonly verbose: number
+  readonly logFile: string | undefined
+}
+
+/** Runs the command. Throws TidemarkError. */
+export async function runDump(args: DumpArguments): Promise<void> {
+  const options = dumpOptions(args)
+  const log = openLog(args.logFile)
+  const bar = new ProgressBar(!args.quiet && !args.json)
+  const controller = new AbortController()
+  abortOnSignals(controller)
+  try {
+    const result = await dump({
+      ...options,
+      signal: controller.signal,
+      onProgress: (progress) => {
+        bar.update(progress)
+      },
+    })
+    bar.stop()
+    report(result, args)
+    log.write(formatSteps(result))
+  } catch (error) {
+    log.write(String(error))
+    throw error
+  } finally {
+    bar.stop()
+    log.close()
+  }
+}
+
+/** Checks every option before anything is done. */
+function dumpOptions(args: DumpArguments): DumpOptions {
+  if (args.leaveStopped && args.leaveRunning) {
+    throw new TidemarkError('BAD_OPTION', '--leave-stopped and --leave-running exclude each other', {
+      option: 'leave-stopped',
+    })
+  }
+  const { workers, shardPages, maxMemory, maxFrozen, timeout } = args
+  return {
+    pid: parseWhole('tree', args.tree, 1, MAX_PID),
+    imagesDir: args.imagesDir,
+    leaveStopped: args.leaveStopped,
+    requireComplete: args.requireComplete,
+    sync: args.sync,
+    ...(workers === undefined ? {} : { workers: parseWhole('workers', workers, 1, MAX_WORKERS) }),
+    ...(shardPages === undefined
+      ? {}
+      : { shardPages: parseWhole('shard-pages', shardPages, 1, MAX_SHARD_PAGES) }),
+    ...(maxMemory === undefined ? {} : { maxMemory: parseBytes('max-memory', maxMemory) }),
+    ...(maxFrozen === undefined ? {} : { maxFrozenMs: parseSeconds('max-frozen', maxFrozen) }),
+    ...(timeout === undefined ? {} : { timeoutMs: parseSeconds('timeout', timeout) }),
+  }
+}
+
+function report(result: DumpResult, args: DumpArguments): void {
+  if (!args.quiet) for (const warning of result.warnings) tell(`tidemark: warning: ${warning}`)
+  if (args.verbose > 0) tell(formatSteps(result))
+  if (args.json) printJson(result)
+  else if (!args.quiet) print(formatDump(result))
+}
+
+interface Log {
+  readonly write: (text: string) => void
+  readonly close: () => void
+}
+
+/** The log file, opened before the freeze and written after the thaw. */
+function openLog(path: string | undefined): Log {
+  if (path === undefined) return { write: () => undefined, close: () => undefined }
+  let fd: number
+  try {
+    fd = openSync(path, 'w', 0o600)
+  } catch (error) {
+    throw new TidemarkError(
+      'BAD_OPTION',
+      `--log-file ${path} cannot be written`,
+      { option: 'log-file', path },
+      error,
+    )
+  }
+  return {
+    write: (text) => {
+      try {
+        writeSync(fd, `${text}\n`)
+      } catch (error) {
+        tell(`tidemark: warning: the log file ${path} cannot be written: ${String(error)}`)
+      }
+    },
+    close: () => {
+      closeSync(fd)
+    },
+  }
+}

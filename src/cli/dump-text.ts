@@ -1,0 +1,42 @@
+/** The result of a dump as text. */
+import type { DumpResult } from '../index.js'
+import { formatBytes, formatMicros, formatRate, plural } from './units.js'
+
+/** Three lines: what was dumped, how long the target stood still, how long all took. */
+export function formatDump(result: DumpResult): string {
+  const { frozen, wall } = result
+  const streamed =
+    result.streamedBytes === 0
+      ? ''
+      : ` (${formatBytes(result.streamedBytes)} beyond --max-memory, written meanwhile)`
+  return [
+    `dumped process ${String(result.pid)} (${result.comm}): ${plural(result.threads, 'thread')}, ` +
+      `${plural(result.vmas, 'VMA')}, ${plural(result.pagesStored, 'page')} (${formatBytes(result.bytesStored)}) ` +
+      `in ${plural(result.runs, 'run')} -> ${result.imagesDir}${result.complete ? '' : ' (incomplete)'}`,
+    `frozen ${formatMicros(wall.frozenUs)}: seize ${formatMicros(frozen.seizeUs)}, checks ${formatMicros(frozen.checksUs)}, ` +
+      `maps ${formatMicros(frozen.mapsUs)}, scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
+      `capture ${formatMicros(frozen.captureUs)}, thaw ${formatMicros(frozen.thawUs)}${streamed}`,
+    `wall ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
+      `write ${formatMicros(wall.writeUs)}, publish ${formatMicros(wall.publishUs)}; ` +
+      `capture ${formatRate(result.bytesStored, frozen.captureUs)}, write ${formatRate(result.stagedBytes, wall.writeUs)}`,
+  ].join('\n')
+}
+
+/** For -v and the log: the snapshot's id, what was found, each thread's share. */
+export function formatSteps(result: DumpResult): string {
+  const size = result.pageSize
+  return [
+    `snapshot ${result.snapshotId} of process ${String(result.pid)} (${String(result.nsPid)} in its own namespace), by ${result.scanner}`,
+    `guard pages ${String(result.guardPages)}, unreadable pages ${String(result.unreadablePages)}, ` +
+      `read through /proc/PID/mem ${String(result.forcedPages)}, staged ${formatBytes(result.stagedBytes)}`,
+    ...result.workers.map(
+      (share, thread) =>
+        `worker ${String(thread)}: scanned ${plural(share.scannedPages, 'page')} in ${formatMicros(share.scanUs)}, ` +
+        `copied ${formatBytes(share.copiedPages * size)} in ${formatMicros(share.copyUs)}, ` +
+        `wrote ${formatBytes(share.writtenPages * size)} in ${formatMicros(share.writeUs)}`,
+    ),
+    ...result.missing.map(
+      (range) => `missing: ${range.reason}, ${plural(range.pages, 'page')}, ${range.path || 'unnamed'}`,
+    ),
+  ].join('\n')
+}

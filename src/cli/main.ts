@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+/** The command line: yargs in, text or JSON out. */
+import yargs from 'yargs'
+import { hideBin } from 'yargs/helpers'
+import { codeOf, EXIT_STATUS, TidemarkError, VERSION } from '../index.js'
+import { runCheck } from './check-command.js'
+import { runDump } from './dump-command.js'
+import { runExplain } from './explain-command.js'
+import { reportError } from './output.js'
+import { runShow } from './show-command.js'
+
+const text = { type: 'string', requiresArg: true } as const
+const flag = { type: 'boolean', default: false } as const
+const json = { ...flag, describe: 'print one machine-readable result on stdout' } as const
+const tree = { ...text, alias: 't', describe: 'pid of the process' } as const
+
+const argv = hideBin(process.argv)
+
+const parser = yargs(argv)
+  .scriptName('tidemark')
+  .version(VERSION)
+  .usage('$0 COMMAND: memory snapshots of live processes, in CRIU image format')
+  .parserConfiguration({
+    'duplicate-arguments-array': false,
+    'parse-numbers': false,
+    'parse-positional-numbers': false,
+  })
+  .command(
+    'dump',
+    'write the memory of a running process as CRIU images',
+    (command) =>
+      command.options({
+        tree: { ...tree, demandOption: true },
+        'images-dir': {
+          ...text,
+          alias: 'D',
+          demandOption: true,
+          describe: 'directory for the images; made if it is not there',
+        },
+        'leave-running': { ...flag, alias: 'R', describe: 'let the process run on afterwards (the default)' },
+        'leave-stopped': { ...flag, alias: 's', describe: 'leave the process stopped (SIGSTOP) afterwards' },
+        workers: { ...text, describe: 'worker threads (default: the cores available)' },
+        'shard-pages': { ...text, describe: 'populated pages that a worker scans at a time' },
+        'max-memory': {
+          ...text,
+          describe: 'staging memory at most, e.g. 512M (default: 1G, less where memory is short)',
+        },
+        'max-frozen': { ...text, describe: 'seconds that the process may stand still (default: 5)' },
+        timeout: { ...text, describe: 'seconds in which the process must come to a stand (default: 10)' },
+        'require-complete': { ...flag, describe: 'fail where some memory cannot be stored' },
+        sync: { type: 'boolean', default: true, describe: 'have the images on the disk before exiting' },
+        json,
+        quiet: { ...flag, describe: 'print nothing but errors' },
+        verbose: { type: 'count', alias: 'v', describe: 'tell what each worker did' },
+        'log-file': { ...text, alias: 'o', describe: 'write what -v tells to this file' },
+      }),
+    (args) => runDump(args),
+  )
+  .command(
+    'show <dir>',
+    'print what a snapshot holds',
+    (command) =>
+      command
+        .positional('dir', { type: 'string', demandOption: true, describe: 'images directory' })
+        .options({ pagemap: { ...flag, describe: 'print the pagemap too' }, json }),
+    (args) => {
+      runShow(args)
+    },
+  )
+  .command(
+    'explain [dir]',
+    'print what a dump does with one page: its VMA, shard, bits, run, offset, bytes and entry',
+    (command) =>
+      command
+        .positional('dir', { type: 'string', describe: 'images directory, instead of -t' })
+        .options({ tree, vaddr: { ...text, demandOption: true, describe: 'address in hex' }, json }),
+    (args) => {
+      runExplain(args)
+    },
+  )
+  .command(
+    'check',
+    'tell what this kernel and your rights allow',
+    (command) => command.options({ json }),
+    (args) => {
+      if (!runCheck(args)) process.exitCode = EXIT_STATUS.UNSUPPORTED_PLATFORM
+    },
+  )
+  .demandCommand(1, 'no command given')
+  .strict()
+  .exitProcess(false)
+  .fail((message, error: Error | undefined) => {
+    // yargs calls this for its own findings with a message or a YError, for what a command threw with that error.
+    const thrown: Error | undefined = error
+    if (thrown !== undefined && thrown.name !== 'YError') throw thrown
+    const finding = (thrown?.message ?? message).replaceAll('\n', ' ')
+    throw new TidemarkError('BAD_OPTION', `${finding}; see tidemark --help`)
+  })
+
+// The reader of our output may leave early; that is its right. What was dumped is dumped either way.
+process.stdout.on('error', (error: Error) => {
+  if (codeOf(error) === 'EPIPE') return
+  process.exitCode = reportError(
+    new TidemarkError('WRITE_FAILED', `the result cannot be printed: ${error.message}`),
+    false,
+  )
+})
+
+try {
+  await parser.parseAsync()
+} catch (error) {
+  process.exitCode = reportError(error, argv.includes('--json'))
+}

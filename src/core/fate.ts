@@ -1,0 +1,113 @@
+/**
+ * What becomes of each VMA: which of its pages are stored, and what a snapshot can't hold of it.
+ *
+ * CRIU's rules (source: criu/mem.c should_dump_page, criu/proc_parse.c): private anonymous pages and file
+ * pages that were copied on write; [vdso] and AIO rings whole; never vvar, vsyscall, device memory or
+ * droppable memory. A shared file mapping is in its file. Whatever is in no file and not stored is named.
+ */
+import { vmaPages, type Vma } from './vma.js'
+
+/**
+ * Which pages of a VMA are stored.
+ * - `anonymous`: all present or swapped pages but the zero page and guard pages
+ * - `file-private`: the same, and only those that no longer belong to the file
+ * - `whole`: every page, present or not
+ * - `none`: no page
+ */
+export type StoreClass = 'anonymous' | 'file-private' | 'whole' | 'none'
+
+/** Why memory is in no image though no file holds it either. */
+export type MissingReason =
+  | 'shared-anonymous'
+  | 'sysv-shm'
+  | 'memfd'
+  | 'deleted-file'
+  | 'device-memory'
+  | 'kernel-object'
+  | 'secret-memory'
+  | 'unreadable'
+
+/** The fate of one VMA. */
+export interface VmaFate {
+  readonly store: StoreClass
+  /** Set where the VMA has, or may have, content that neither the snapshot nor a file holds. */
+  readonly missing?: MissingReason
+}
+
+/** Memory that a snapshot lacks. */
+export interface MissingRange {
+  readonly reason: MissingReason
+  readonly startPage: number
+  readonly pages: number
+  readonly path: string
+}
+
+const NOTHING: VmaFate = { store: 'none' }
+
+/**
+ * The fate of `vma`. Where its flags are unknown it is taken as ordinary memory: that stores too much
+ * rather than too little, and {@link needsFlags} tells where it would not be safe.
+ */
+export function vmaFate(vma: Vma): VmaFate {
+  if (vma.path === '[vdso]') return { store: 'whole' }
+  if (vma.path.startsWith('[vvar') || vma.path === '[vsyscall]' || vma.path === '[uprobes]') return NOTHING
+  if (vma.flags?.has('io') === true || vma.flags?.has('pf') === true)
+    return { store: 'none', missing: 'device-memory' }
+  if (vma.flags?.has('dp') === true) return NOTHING
+  return vma.shared ? sharedFate(vma) : privateFate(vma)
+}
+
+/** Whether reading `vma` without knowing its flags could touch a device: its mapping has a file we know nothing of. */
+export function needsFlags(vma: Vma): boolean {
+  return vma.flags === undefined && (vma.inode !== 0 || (vma.path !== '' && !vma.path.startsWith('[')))
+}
+
+/** The ranges of `vmas` that a snapshot lacks, in address order. */
+export function missingRanges(vmas: readonly Vma[]): MissingRange[] {
+  const ranges: MissingRange[] = []
+  for (const vma of vmas) {
+    const { missing } = vmaFate(vma)
+    if (missing === undefined) continue
+    ranges.push({ reason: missing, startPage: vma.startPage, pages: vmaPages(vma), path: vma.path })
+  }
+  return ranges
+}
+
+function sharedFate(vma: Vma): VmaFate {
+  const { path } = vma
+  if (path === '/[aio] (deleted)' || path === '/[aio]') return { store: 'whole' }
+  if (path.startsWith('/SYSV')) return { store: 'none', missing: 'sysv-shm' }
+  if (path.startsWith('/memfd:')) return { store: 'none', missing: 'memfd' }
+  if (path.startsWith('/secretmem')) return { store: 'none', missing: 'secret-memory' }
+  if (
+    path === '' ||
+    path.startsWith('[anon_shmem:') ||
+    path === '/dev/zero (deleted)' ||
+    isAnonymousHuge(vma)
+  ) {
+    return { store: 'none', missing: 'shared-anonymous' }
+  }
+  if (path.endsWith(' (deleted)')) return { store: 'none', missing: 'deleted-file' }
+  if (!path.startsWith('/')) return { store: 'none', missing: 'kernel-object' }
+  if (path.startsWith('/dev/') && !/^\/dev\/(shm|hugepages|mqueue)\//.test(path)) {
+    return { store: 'none', missing: 'device-memory' }
+  }
+  return NOTHING
+}
+
+function privateFate(vma: Vma): VmaFate {
+  const { path } = vma
+  const hasFile = vma.inode !== 0 || (path !== '' && !path.startsWith('['))
+  // source: drivers/char/mem.c mmap_zero: a private mapping of it is anonymous memory.
+  if (!hasFile || path === '/dev/zero') return { store: 'anonymous' }
+  if (path.startsWith('/memfd:')) return { store: 'file-private', missing: 'memfd' }
+  if (path.endsWith(' (deleted)') && !isAnonymousHuge(vma))
+    return { store: 'file-private', missing: 'deleted-file' }
+  if (!path.startsWith('/')) return { store: 'file-private', missing: 'kernel-object' }
+  return { store: 'file-private' }
+}
+
+/** MAP_ANONYMOUS|MAP_HUGETLB: a file of the kernel's own stands behind it. source: fs/hugetlbfs/inode.c */
+function isAnonymousHuge(vma: Vma): boolean {
+  return vma.path === '/anon_hugepage (deleted)' || vma.path === '/anon_hugepage'
+}

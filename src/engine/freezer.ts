@@ -1,0 +1,133 @@
+/**
+ * The coordinator's side of the thread that ptraces: one thread for one freeze, since a thread that was
+ * seized and never stopped is let go only by the end of the thread that seized it.
+ */
+import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from 'node:worker_threads'
+import { errorFromData, messageOf, TidemarkError } from '../errors.js'
+import { allocateControl, FREEZER, FREEZER_STATE } from '../tasks/control.js'
+import { reapEndedThreads } from '../kernel/seize.js'
+import type { FreezerMessage, Held, HoldRequest } from '../tasks/hold-target.js'
+
+/** How often ended threads of the target are reaped while the freezer is at work. */
+const REAP_MS = 20
+/** Beyond the seize's own deadline: the freezer answers well before. */
+const ANSWER_MARGIN_MS = 5_000
+
+/** A thread that can freeze one target once. */
+export class Freezer {
+  readonly #control = allocateControl(FREEZER.words)
+  readonly #port: MessagePort
+  readonly #worker: Worker
+  readonly #exited: Promise<void>
+
+  private constructor() {
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    port1.unref()
+    this.#worker = new Worker(new URL('../../workers/freezer.js', import.meta.url), {
+      workerData: { control: this.#control, port: port2 },
+      transferList: [port2],
+    })
+    this.#exited = new Promise((resolve) => {
+      this.#worker.once('exit', () => {
+        resolve()
+      })
+    })
+  }
+
+  /** Starts the thread; done when it has loaded and waits. */
+  static async start(): Promise<Freezer> {
+    const freezer = new Freezer()
+    await new Promise<void>((resolve, reject) => {
+      freezer.#worker.on('error', (error) => {
+        reject(new TidemarkError('WORKER_FAILED', `the freezer thread died: ${messageOf(error)}`, {}, error))
+      })
+      freezer.#worker.once('message', () => {
+        resolve()
+      })
+    })
+    return freezer
+  }
+
+  /** Whether the target stands still. False from the moment the freezer lets go on its own deadline. */
+  get holds(): boolean {
+    return Atomics.load(this.#control, FREEZER.state) === FREEZER_STATE.held
+  }
+
+  /** Stops every thread of the target; blocks until it stands. Throws what SeizedProcess.stopAll throws. */
+  freeze(request: HoldRequest): Held {
+    this.#port.postMessage(request)
+    this.#setState(FREEZER_STATE.seizing)
+    const end = performance.now() + request.seizeTimeoutMs + ANSWER_MARGIN_MS
+    while (
+      Atomics.wait(this.#control, FREEZER.state, FREEZER_STATE.seizing, REAP_MS) === 'timed-out' &&
+      performance.now() < end
+    ) {
+      reapEndedThreads(request.pid)
+    }
+    const message = this.#receive()
+    if (message?.kind === 'held') return message
+    if (message?.kind === 'failed') throw errorFromData(message.error)
+    throw new TidemarkError('WORKER_FAILED', 'the freezer thread did not answer; the target is let go', {
+      pid: request.pid,
+    })
+  }
+
+  /** Holds the target without a deadline from now on. Throws `FROZEN_TOO_LONG` where the freezer had let go before. */
+  keep(maxFrozenMs: number): void {
+    this.#leaveHeld(FREEZER_STATE.keeping, maxFrozenMs)
+  }
+
+  /**
+   * Lets the target go on, or be stopped by SIGSTOP where that was asked for; blocks until it does. When that
+   * was, in microseconds.
+   *
+   * Throws `FROZEN_TOO_LONG` where the freezer had let go by itself before.
+   */
+  thaw(maxFrozenMs: number): number {
+    const { keeping, releasing } = FREEZER_STATE
+    if (Atomics.load(this.#control, FREEZER.state) === keeping) this.#setState(releasing)
+    else this.#leaveHeld(releasing, maxFrozenMs)
+    Atomics.wait(this.#control, FREEZER.state, releasing, ANSWER_MARGIN_MS)
+    const message = this.#receive()
+    if (message?.kind === 'released') return message.releasedMicros
+    throw new TidemarkError('WORKER_FAILED', 'the freezer thread did not answer; the target is let go')
+  }
+
+  /** Lets the target go on after a failure, if it still stands; blocks until it does. */
+  letGo(): void {
+    const { held, keeping, abandoned } = FREEZER_STATE
+    const before = Atomics.compareExchange(this.#control, FREEZER.state, held, abandoned)
+    if (before !== held && before !== keeping) return
+    this.#setState(abandoned)
+    Atomics.wait(this.#control, FREEZER.state, abandoned, ANSWER_MARGIN_MS)
+  }
+
+  /** Ends the thread, and with it any hold. */
+  async close(): Promise<void> {
+    this.#setState(FREEZER_STATE.abandoned)
+    await this.#worker.terminate()
+    await this.#exited
+  }
+
+  #leaveHeld(state: number, maxFrozenMs: number): void {
+    const { held } = FREEZER_STATE
+    if (Atomics.compareExchange(this.#control, FREEZER.state, held, state) !== held) {
+      throw new TidemarkError(
+        'FROZEN_TOO_LONG',
+        `the target had stood still for ${String(maxFrozenMs)} ms (--max-frozen) and was let go; nothing was saved`,
+      )
+    }
+    Atomics.notify(this.#control, FREEZER.state)
+  }
+
+  #receive(): FreezerMessage | undefined {
+    const received: { message: FreezerMessage } | undefined = receiveMessageOnPort(this.#port)
+    return received?.message
+  }
+
+  #setState(state: number): void {
+    Atomics.store(this.#control, FREEZER.state, state)
+    Atomics.notify(this.#control, FREEZER.state)
+  }
+}

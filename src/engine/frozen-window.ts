@@ -1,0 +1,161 @@
+/**
+ * What happens while the target stands still, and nothing else: list VMAs, scan, plan, capture.
+ *
+ * Architecture Invariant: no event loop turns here, nothing is logged, no file of the target's or of the
+ * user's is opened: the reader of our output, our terminal or our disk may be the very process that stands.
+ * (What exceeds the staging memory is written to the pages file, which was opened before.)
+ */
+import { missingRanges, type MissingRange } from '../core/fate.js'
+import { planDump, planPages, type DumpPlan } from '../core/plan.js'
+import { TidemarkError } from '../errors.js'
+import { monotonicMicros } from '../kernel/clock.js'
+import type { KernelFeatures } from '../kernel/features.js'
+import { newProcesses, refuseSharedMemory } from '../kernel/mm-sharing.js'
+import { pageSize } from '../kernel/page-size.js'
+import { readStat, readStatus, targetDied, type ProcessStat, type ProcessStatus } from '../kernel/procfs.js'
+import { confirmIdentity, type TargetIdentity } from '../kernel/target.js'
+import type { JobReport } from '../tasks/jobs.js'
+import { rereadAddressSpace, type AddressSpace } from './address-space.js'
+import type { Crew } from './crew.js'
+import { sumOf, type WindowSteps } from './result.js'
+import { scanTarget } from './scan-target.js'
+import type { Survey } from './survey.js'
+
+/** What the window needs, all made before the freeze. */
+export interface WindowInput {
+  readonly target: TargetIdentity
+  readonly features: KernelFeatures
+  readonly crew: Crew
+  readonly survey: Survey
+  /** Processes that were there, and did not share the target's memory, before the freeze. */
+  readonly processes: ReadonlySet<number>
+  readonly shardPages: number | undefined
+  readonly requireComplete: boolean
+  readonly batchPages: number
+  readonly stagingAddress: number
+  /** Bytes of staging memory, a multiple of a batch; the streaming buffers lie behind them. */
+  readonly stagingBytes: number
+  readonly pagesFd: number
+  /** Whether the freezer has let the target go. */
+  readonly expired: () => boolean
+}
+
+/** The target's memory, taken. */
+export interface Captured {
+  readonly space: AddressSpace
+  readonly plan: DumpPlan
+  /** File pages that lie in staging memory; the others are in the pages file already. */
+  readonly stagedPages: number
+  readonly scanReports: readonly JobReport[]
+  readonly copyReports: readonly JobReport[]
+  readonly missing: readonly MissingRange[]
+  readonly stat: ProcessStat
+  readonly status: ProcessStatus
+  readonly steps: WindowSteps
+}
+
+/** Takes the memory of a target that stands still. */
+export function captureFrozen(input: WindowInput): Captured {
+  const lap = stopwatch()
+  const { target } = input
+  const { stat, status } = checkTarget(target, input.processes)
+  const checksUs = lap()
+  const space = rereadAddressSpace(target, input.features, input.survey.space)
+  const mapsUs = lap()
+  const scanned = scanTarget({
+    target,
+    features: input.features,
+    segments: space.segments,
+    chunks: input.survey.chunks,
+    weights: input.survey.weights,
+    shardPages: input.shardPages,
+    workers: input.crew.size,
+    frozen: true,
+    run: (job) => input.crew.runBlocking(job, input.expired),
+  })
+  if (scanned.unsteady) throw changedWhileFrozen(target.pid)
+  const missing = [...missingRanges(space.vmas), ...unreadableRanges(input.features, scanned.reports)]
+  if (input.requireComplete) refuseMissing(missing, target.pid)
+  const scanUs = lap()
+  const plan = planDump(scanned.chunks, scanned.present)
+  const planUs = lap()
+  const total = planPages(plan)
+  const stagedPages = Math.min(total, Math.floor(input.stagingBytes / pageSize()))
+  const copyReports = copyPlanned(input, plan, total, stagedPages)
+  if (sumOf(copyReports, 'pages') !== total)
+    throw new TidemarkError('INTERNAL', 'not every planned page was copied')
+  const steps = { checksUs, mapsUs, scanUs, planUs, captureUs: lap() }
+  return { space, plan, stagedPages, scanReports: scanned.reports, copyReports, missing, stat, status, steps }
+}
+
+/** Has the crew copy the first `pages` pages of `plan`, the first `stagedPages` of them to staging memory. */
+export function copyPlanned(
+  input: WindowInput,
+  plan: DumpPlan,
+  pages: number,
+  stagedPages: number,
+): JobReport[] {
+  const { target, crew, batchPages, stagingAddress, stagingBytes, pagesFd } = input
+  const { pid, tid } = target
+  const streamAddress = stagingAddress + stagingBytes
+  return crew.runBlocking(
+    { kind: 'copy', pid, tid, plan, pages, batchPages, stagingAddress, stagedPages, streamAddress, pagesFd },
+    input.expired,
+  )
+}
+
+/** Whether the target is still what it was and nobody else writes to its memory; its facts of now. */
+export function checkTarget(
+  target: TargetIdentity,
+  processes: ReadonlySet<number>,
+): { readonly stat: ProcessStat; readonly status: ProcessStatus } {
+  confirmIdentity(target)
+  refuseSharedMemory(target.pid, target.tid, newProcesses(processes))
+  const stat = readStat(target.pid)
+  const status = readStatus(target.pid, target.tid)
+  if (stat === undefined || status === undefined) throw targetDied(target.pid)
+  return { stat, status }
+}
+
+function changedWhileFrozen(pid: number): TidemarkError {
+  return new TidemarkError(
+    'TARGET_CHANGED',
+    `memory of process ${String(pid)} appeared while it stood still: another process writes to it; nothing was saved`,
+    { pid },
+  )
+}
+
+/**
+ * Pages that look swapped out and cannot be read: damaged memory, a failing swap device. Where the kernel does
+ * not tell guard pages apart they are those, and nothing is missing.
+ */
+function unreadableRanges(features: KernelFeatures, reports: readonly JobReport[]): MissingRange[] {
+  if (!features.guardCategory) return []
+  return reports.flatMap((report) =>
+    report.unreadable.map((startPage) => ({ reason: 'unreadable', startPage, pages: 1, path: '' }) as const),
+  )
+}
+
+/** Throws `INCOMPLETE` for the first of `missing`, if there is one. */
+export function refuseMissing(missing: readonly MissingRange[], pid: number): void {
+  const first = missing[0]
+  if (first === undefined) return
+  const others = missing.length === 1 ? '' : ` and ${String(missing.length - 1)} more`
+  throw new TidemarkError(
+    'INCOMPLETE',
+    `process ${String(pid)} has memory that cannot be stored yet (${first.reason}: ${first.path || 'unnamed'}${others}); ` +
+      'nothing was saved (--require-complete)',
+    { pid },
+  )
+}
+
+/** Microseconds since the last call, or since it was made. */
+function stopwatch(): () => number {
+  let last = monotonicMicros()
+  return () => {
+    const now = monotonicMicros()
+    const elapsed = now - last
+    last = now
+    return elapsed
+  }
+}

@@ -1,0 +1,109 @@
+/** What a caller can ask of a dump, its defaults and bounds. */
+import { TidemarkError } from '../errors.js'
+import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
+
+/** What a dump is doing, for a progress bar. Never reported while the target stands still. */
+export interface DumpProgress {
+  readonly step: 'prepare' | 'write' | 'publish'
+  /** Bytes done and in all; 0 of 0 where the step has no measure. */
+  readonly doneBytes: number
+  readonly totalBytes: number
+}
+
+/** Options of a dump. */
+export interface DumpOptions {
+  /** Process to dump, with all its threads. */
+  readonly pid: number
+  /** Images directory; made if it is not there. */
+  readonly imagesDir: string
+  /** Worker threads. Default: the cores available to us, cgroup quotas counted. */
+  readonly workers?: number
+  /** Populated pages that one thread scans at a time. Default: by the target's size. */
+  readonly shardPages?: number
+  /**
+   * Bytes of staging memory at most. What exceeds it is written while the target stands still. Default: the
+   * least of 1 GiB, a quarter of available memory, and a quarter of what our cgroups leave us.
+   */
+  readonly maxMemory?: number
+  /** Milliseconds that the target may stand still; past it the target is let go and the dump fails. Default 5000. */
+  readonly maxFrozenMs?: number
+  /** Milliseconds in which the target must come to a stand, three tries of 500 ms included. Default 10000. */
+  readonly timeoutMs?: number
+  /** Leave the target stopped (SIGSTOP) after a dump that succeeded. Default false. */
+  readonly leaveStopped?: boolean
+  /** Fail with `INCOMPLETE` where the process has memory that neither the snapshot nor a file holds. Default false. */
+  readonly requireComplete?: boolean
+  /** Have the images on the disk before returning. Default true. */
+  readonly sync?: boolean
+  /** Aborts the dump between two steps; while the target stands still it takes effect at the thaw. */
+  readonly signal?: AbortSignal
+  /** Told now and then how far the dump is. */
+  readonly onProgress?: (progress: DumpProgress) => void
+}
+
+/** Options with every default filled in. */
+export interface DumpSettings {
+  readonly pid: number
+  readonly imagesDir: string
+  readonly workers: number
+  readonly shardPages: number | undefined
+  readonly maxMemory: number
+  readonly maxFrozenMs: number
+  readonly timeoutMs: number
+  readonly leaveStopped: boolean
+  readonly requireComplete: boolean
+  readonly sync: boolean
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: (progress: DumpProgress) => void
+}
+
+const GIB = 2 ** 30
+const MAX_WORKERS = 256
+const MAX_PID = 2 ** 22
+
+/** Checks `options` and fills in defaults. Throws `BAD_OPTION`, naming the option. */
+export function settle(options: DumpOptions): DumpSettings {
+  checkWhole('pid', options.pid, 1, MAX_PID)
+  if (options.imagesDir === '') {
+    throw new TidemarkError('BAD_OPTION', 'the images directory has no name', { option: 'imagesDir' })
+  }
+  const { workers, shardPages, maxMemory, maxFrozenMs, timeoutMs } = options
+  if (workers !== undefined) checkWhole('workers', workers, 1, MAX_WORKERS)
+  if (shardPages !== undefined) checkWhole('shardPages', shardPages, 1, 2 ** 31)
+  if (maxMemory !== undefined) checkWhole('maxMemory', maxMemory, 0, Number.MAX_SAFE_INTEGER)
+  if (maxFrozenMs !== undefined) checkWhole('maxFrozenMs', maxFrozenMs, 1, 2 ** 31 - 1)
+  if (timeoutMs !== undefined) checkWhole('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
+  return {
+    pid: options.pid,
+    imagesDir: options.imagesDir,
+    workers: workers ?? Math.min(MAX_WORKERS, availableCpus()),
+    shardPages,
+    maxMemory: maxMemory ?? Math.floor(Math.min(GIB, availableMemory() / 4, memoryHeadroom() / 4)),
+    maxFrozenMs: maxFrozenMs ?? 5_000,
+    timeoutMs: timeoutMs ?? 10_000,
+    leaveStopped: options.leaveStopped ?? false,
+    requireComplete: options.requireComplete ?? false,
+    sync: options.sync ?? true,
+    signal: options.signal,
+    onProgress: options.onProgress ?? (() => undefined),
+  }
+}
+
+/** Throws `INTERRUPTED` where `signal` has been aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return
+  const reason: unknown = signal.reason
+  const name = typeof reason === 'string' ? reason : 'abort'
+  throw new TidemarkError('INTERRUPTED', `interrupted (${name}); nothing was saved, the target runs on`, {
+    signal: name,
+  })
+}
+
+function checkWhole(option: string, value: number, least: number, most: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return
+  throw new TidemarkError(
+    'BAD_OPTION',
+    `${option} must be a whole number from ${String(least)} to ${String(most)}, not ${String(value)}`,
+    { option },
+  )
+}

@@ -1,0 +1,108 @@
+/**
+ * Everything that can happen before the freeze: the target is examined, threads are started and have run
+ * their code once, staging memory is faulted in, the images directory stands ready.
+ */
+import { statfsSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { planPages } from '../core/plan.js'
+import { codeOf, TidemarkError } from '../errors.js'
+import { ImagesDirectory } from '../image/images-dir.js'
+import { tryLock } from '../kernel/file-lock.js'
+import { refuseSharedMemory } from '../kernel/mm-sharing.js'
+import { pageSize } from '../kernel/page-size.js'
+import { listProcesses } from '../kernel/procfs.js'
+import { mapStaging, type Staging } from '../kernel/staging.js'
+import type { TargetIdentity } from '../kernel/target.js'
+import { rereadAddressSpace } from './address-space.js'
+import type { Crew } from './crew.js'
+import { checkTarget, copyPlanned, type WindowInput } from './frozen-window.js'
+import { throwIfAborted } from './options.js'
+import type { Survey } from './survey.js'
+
+/** Pages copied by one piece of work: 1 MiB of 4 KiB pages, which stays in a core's cache. */
+export const BATCH_PAGES = 256
+
+/** A running target grows: room for that beyond what the survey found. */
+const GROWTH = 1.05
+
+const GROWTH_BYTES = 2 ** 23
+
+/** Batches that each thread copies in the rehearsal. */
+const REHEARSED_BATCHES = 4
+
+/** Makes the images directory and locks it. */
+export function openImagesDirectory(path: string): ImagesDirectory {
+  return ImagesDirectory.create(path, { lock: tryLock })
+}
+
+/** Processes there now; throws `SHARED_MM` where one shares the target's memory. */
+export function checkProcesses(target: TargetIdentity): ReadonlySet<number> {
+  const processes = listProcesses()
+  refuseSharedMemory(target.pid, target.tid, processes)
+  return new Set(processes)
+}
+
+/** Throws `WRITE_FAILED` where the file system has not room for what the survey found. */
+export function checkSpace(images: ImagesDirectory, survey: Survey): void {
+  const { bavail, bsize } = statfsSync(images.path)
+  const needed = planPages(survey.plan) * pageSize()
+  if (bavail * bsize >= needed) return
+  throw new TidemarkError(
+    'WRITE_FAILED',
+    `the file system of ${images.path} has room for ${String(bavail * bsize)} bytes, the dump needs ${String(needed)}; ` +
+      'free some space or choose another directory',
+    { path: images.path, errno: 'ENOSPC' },
+  )
+}
+
+/** Staging memory in whole batches, and a streaming buffer for each thread behind it. */
+export interface StagingArea {
+  readonly staging: Staging
+  /** Bytes before the streaming buffers. */
+  readonly stagingBytes: number
+}
+
+/** Maps staging memory for what the survey found, grown a little, at most `maxMemory` bytes. */
+export function mapStagingArea(maxMemory: number, survey: Survey, threads: number): StagingArea {
+  const batchBytes = BATCH_PAGES * pageSize()
+  const expected = Math.ceil(planPages(survey.plan) * GROWTH) * pageSize() + GROWTH_BYTES
+  const stagingBytes = Math.floor(Math.min(maxMemory, expected) / batchBytes) * batchBytes
+  return { staging: mapStaging(stagingBytes + threads * batchBytes), stagingBytes }
+}
+
+/** Has the crew fault it in. Throws `INTERRUPTED`. */
+export async function populateStaging(
+  area: StagingArea,
+  signal: AbortSignal | undefined,
+  crew: Crew,
+): Promise<void> {
+  const { address, byteLength } = area.staging
+  await crew.run({ kind: 'populate', address, byteLength }, () => {
+    if (signal?.aborted === true) crew.stop()
+  })
+  throwIfAborted(signal)
+}
+
+/**
+ * Goes once through what will happen while the target stands still, with the target running: code is compiled
+ * and files are known by then. A page that vanishes meanwhile is no matter.
+ */
+export function rehearse(input: WindowInput): void {
+  checkTarget(input.target, input.processes)
+  rereadAddressSpace(input.target, input.features, input.survey.space)
+  const { plan } = input.survey
+  const pages = Math.min(planPages(plan), REHEARSED_BATCHES * input.crew.size * input.batchPages)
+  if (input.stagingBytes < pages * pageSize()) return
+  try {
+    copyPlanned(input, plan, pages, pages)
+  } catch (error) {
+    if (codeOf(error) !== 'UNREADABLE_PAGE') throw error
+  }
+}
+
+/** Has V8 collect its garbage now, so that it need not while the target stands still. */
+export function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc()')
+}

@@ -1,0 +1,161 @@
+/** After the thaw: what was taken is written, described and published. */
+import { randomUUID } from 'node:crypto'
+import { planPages } from '../core/plan.js'
+import { TidemarkError } from '../errors.js'
+import type { ImagesDirectory } from '../image/images-dir.js'
+import type { ImageFile } from '../image/manifest.js'
+import { monotonicMicros } from '../kernel/clock.js'
+import { pageSize } from '../kernel/page-size.js'
+import type { JobReport } from '../tasks/jobs.js'
+import { completeFlags } from './address-space.js'
+import type { Captured, WindowInput } from './frozen-window.js'
+import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
+import { throwIfAborted, type DumpSettings } from './options.js'
+import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
+import { VERSION } from './version.js'
+import type { Taken } from './taken.js'
+import { findWarnings } from './warnings.js'
+
+/** Bytes that one write call takes. */
+const WRITE_BYTES = 2 ** 22
+
+/** Writes and publishes the snapshot. Throws `WRITE_FAILED`, `INTERRUPTED`; the images directory is the caller's to discard. */
+export async function save(
+  images: ImagesDirectory,
+  settings: DumpSettings,
+  window: WindowInput,
+  taken: Taken,
+): Promise<DumpResult> {
+  throwIfAborted(settings.signal)
+  const { captured, facts } = taken
+  const writing = writePages(settings, window, captured)
+  const files = await describe(images, window, taken, writing)
+  const writes = await writing
+  throwIfAborted(settings.signal)
+  if (sumOf(writes, 'pages') !== captured.stagedPages)
+    throw new TidemarkError('INTERNAL', 'not every page was written')
+  const writtenUs = monotonicMicros()
+  const warnings = findWarnings(taken)
+  const snapshotId = randomUUID()
+  const frozen = frozenSteps(taken)
+  const bytes = planPages(captured.plan) * pageSize()
+  const all: ImageFile[] = [
+    { name: PAGES_NAME, bytes },
+    ...files,
+    writeStats(images, {
+      freezingTimeUs: frozen.seizeUs,
+      frozenTimeUs: frozenMicros(taken),
+      memdumpTimeUs: frozen.scanUs + frozen.planUs + frozen.captureUs,
+      memwriteTimeUs: writtenUs - taken.releasedUs,
+      pagesScanned: planPages(captured.plan),
+      pagesSkippedParent: 0,
+      pagesWritten: planPages(captured.plan),
+    }),
+  ]
+  const stats = { ...frozen, frozenUs: frozenMicros(taken) }
+  writeManifest(images, facts, captured, {
+    snapshotId,
+    files: all,
+    warnings,
+    stats,
+    tidemarkVersion: VERSION,
+  })
+  settings.onProgress({ step: 'publish', doneBytes: bytes, totalBytes: bytes })
+  await images.publish({ sync: settings.sync, files: all })
+  return {
+    imagesDir: images.path,
+    snapshotId,
+    warnings,
+    ...describeCaptured(window, taken),
+    wall: {
+      prepareUs: taken.held.begunMicros - taken.begunUs,
+      frozenUs: frozenMicros(taken),
+      writeUs: writtenUs - taken.releasedUs,
+      publishUs: monotonicMicros() - writtenUs,
+      totalUs: monotonicMicros() - taken.begunUs,
+    },
+    workers: workerShares(captured.scanReports, captured.copyReports, writes),
+  }
+}
+
+/** Writes the small images while the crew writes the pages; a failure waits for the crew. */
+async function describe(
+  images: ImagesDirectory,
+  window: WindowInput,
+  taken: Taken,
+  writing: Promise<unknown>,
+): Promise<ImageFile[]> {
+  try {
+    return writeImages(
+      images,
+      taken.facts,
+      taken.captured,
+      completeFlags(window.target, taken.captured.space.vmas),
+    )
+  } catch (error) {
+    window.crew.stop()
+    await Promise.allSettled([writing])
+    throw error
+  }
+}
+
+/** Writes what was staged; resolves when every byte has been given to the kernel. */
+async function writePages(
+  settings: DumpSettings,
+  window: WindowInput,
+  captured: Captured,
+): Promise<JobReport[]> {
+  const { crew, pagesFd, stagingAddress } = window
+  const byteLength = captured.stagedPages * pageSize()
+  const job = {
+    kind: 'write',
+    pagesFd,
+    address: stagingAddress,
+    byteLength,
+    bufferBytes: WRITE_BYTES,
+  } as const
+  return await crew.run(job, () => {
+    if (settings.signal?.aborted === true) crew.stop()
+    const doneBytes = Math.min(byteLength, crew.progress * WRITE_BYTES)
+    settings.onProgress({ step: 'write', doneBytes, totalBytes: byteLength })
+  })
+}
+
+type CapturedResult = Omit<DumpResult, 'imagesDir' | 'snapshotId' | 'warnings' | 'wall' | 'workers'>
+
+function describeCaptured({ target, features }: WindowInput, taken: Taken): CapturedResult {
+  const { captured, facts } = taken
+  const pages = planPages(captured.plan)
+  return {
+    pid: target.pid,
+    nsPid: target.nsPid,
+    comm: target.comm,
+    threads: facts.threads.length,
+    vmas: captured.space.vmas.length,
+    pageSize: pageSize(),
+    pagesScanned: pages,
+    pagesStored: pages,
+    bytesStored: pages * pageSize(),
+    runs: captured.plan.runCount,
+    guardPages: mergeGuards(captured.scanReports).reduce(
+      (sum, guard) => sum + guard.endPage - guard.startPage,
+      0,
+    ),
+    unreadablePages: countUnreadable(captured.scanReports),
+    forcedPages: sumOf(captured.copyReports, 'forcedPages'),
+    stagedBytes: captured.stagedPages * pageSize(),
+    streamedBytes: sumOf(captured.copyReports, 'streamedPages') * pageSize(),
+    complete: captured.missing.length === 0,
+    missing: captured.missing,
+    scanner: features.pagemapScan ? 'PAGEMAP_SCAN' : '/proc/PID/pagemap',
+    frozen: frozenSteps(taken),
+  }
+}
+
+function frozenSteps({ held, captured, thawUs }: Taken): FrozenSteps {
+  return { seizeUs: held.heldMicros - held.begunMicros, ...captured.steps, thawUs }
+}
+
+function frozenMicros({ held, releasedUs }: Taken): number {
+  return releasedUs - held.begunMicros
+}

@@ -1,0 +1,38 @@
+/**
+ * Tidemark as a library: memory snapshots of live Linux processes in CRIU's image format.
+ *
+ * ```ts
+ * import { dump } from 'tidemark'
+ * const result = await dump({ pid: 4242, imagesDir: '/var/snapshots/1' })
+ * ```
+ */
+export { dump } from './engine/dump.js'
+export type { DumpOptions, DumpProgress } from './engine/options.js'
+export type { DumpResult, FrozenSteps, WallTimes, WindowSteps, WorkerShare } from './engine/result.js'
+export type { MissingRange, MissingReason } from './core/fate.js'
+export {
+  codeOf,
+  EXIT_STATUS,
+  isTidemarkError,
+  TidemarkError,
+  type ErrorCode,
+  type ErrorDetails,
+} from './errors.js'
+export { showSnapshot, type SnapshotRun, type SnapshotSummary, type SnapshotVma } from './engine/show.js'
+export { explainProcessPage, explainSnapshotPage, type PageExplanation } from './engine/explain.js'
+export { checkSystem, type CheckRow } from './engine/check.js'
+export { VERSION } from './engine/version.js'
+export { readSnapshot, type Snapshot, type SnapshotImages } from './image/snapshot.js'
+export type { ImageFile, Manifest, MissingMemory, SnapshotCounts, SnapshotTarget } from './image/manifest.js'
+export type {
+  AioRingEntry,
+  FileEntry,
+  FownEntry,
+  MmEntry,
+  PstreeEntry,
+  RegFileEntry,
+  VmaEntry,
+} from './image/messages.js'
+export type { Pagemap } from './image/pagemap.js'
+export type { DumpStats } from './image/stats.js'
+export type { PageFacts } from './kernel/pagemap-source.js'

@@ -1,0 +1,84 @@
+/**
+ * Numbers and layouts of the Linux x86-64 ABI that more than one file uses or a test checks, each with its source.
+ */
+
+/** _IOWR('f', 16, struct pm_scan_arg). source: include/uapi/linux/fs.h */
+export const PAGEMAP_SCAN = 0xc0606610
+
+/** sizeof(struct pm_scan_arg) */
+export const PM_SCAN_ARG_BYTES = 96
+
+/** Members of struct pm_scan_arg, in 64-bit words. source: include/uapi/linux/fs.h */
+export const PM_SCAN_ARG = {
+  size: 0,
+  start: 2,
+  end: 3,
+  walkEnd: 4,
+  vec: 5,
+  vecLen: 6,
+  maxPages: 7,
+  inverted: 8,
+  mask: 9,
+  anyOf: 10,
+  returned: 11,
+} as const
+
+/** Categories of a page. source: include/uapi/linux/fs.h PAGE_IS_* */
+export const PAGE_IS = {
+  FILE: 4,
+  PRESENT: 8,
+  SWAPPED: 16,
+  PFNZERO: 32,
+  SOFT_DIRTY: 128,
+  GUARD: 256,
+} as const
+
+/** Requests. source: include/uapi/linux/ptrace.h */
+export const PTRACE = {
+  CONT: 7,
+  DETACH: 17,
+  SEIZE: 0x4206,
+  INTERRUPT: 0x4207,
+} as const
+
+/** What a stop was for, in the third byte of its status. source: include/uapi/linux/ptrace.h */
+export const PTRACE_EVENT_STOP = 128
+
+/** Options of wait. source: include/uapi/linux/wait.h */
+export const WAIT = {
+  NOHANG: 1,
+  STOPPED: 2,
+  EXITED: 4,
+  NOWAIT: 0x01000000,
+  ALL: 0x40000000,
+} as const
+
+/** waitid's first argument for one process or thread. source: include/uapi/linux/wait.h */
+export const P_PID = 1
+
+/** sizeof(siginfo_t), and where its members for SIGCHLD stand. source: include/uapi/asm-generic/siginfo.h */
+export const SIGINFO = { byteLength: 128, pid: 16, status: 24 } as const
+
+/** PROT_READ | PROT_WRITE. source: include/uapi/asm-generic/mman-common.h */
+export const PROT_READ_WRITE = 3
+
+/** MAP_PRIVATE | MAP_ANONYMOUS. source: the same, and include/uapi/linux/mman.h */
+export const MAP_PRIVATE_ANONYMOUS = 0x22
+
+/** No swap is set aside for the mapping. source: the same */
+export const MAP_NORESERVE = 0x4000
+
+/** Advice for madvise. source: include/uapi/asm-generic/mman-common.h */
+export const MADV = { HUGEPAGE: 14, DONTDUMP: 16, POPULATE_WRITE: 23 } as const
+
+/** System call numbers. source: arch/x86/entry/syscalls/syscall_64.tbl */
+export const SYS_KCMP = 312
+
+/** kcmp's type for "same address space". source: include/uapi/linux/kcmp.h */
+export const KCMP_VM = 1
+
+/** Flag of a kernel thread in /proc/PID/stat. source: include/linux/sched.h */
+export const PF_KTHREAD = 0x00200000
+
+/** flock's operations. source: include/uapi/asm-generic/fcntl.h */
+export const LOCK_EXCLUSIVE_NOW = 2 | 4

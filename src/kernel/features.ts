@@ -1,0 +1,129 @@
+/**
+ * What this kernel, with the rights we have, can tell of pages: probed once, on memory of our own.
+ */
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { endianness, machine, platform } from 'node:os'
+import { messageOf, TidemarkError } from '../errors.js'
+import { addressOf, ioctl, mmap, munmap, pread, processVmReadv, memset, type Memory } from './libc.js'
+import { setIovec } from '../core/iovec.js'
+import { MAP_PRIVATE_ANONYMOUS, PAGE_IS, PAGEMAP_SCAN, PM_SCAN_ARG_BYTES, PROT_READ_WRITE } from './abi.js'
+import { pageSize } from './page-size.js'
+
+/** Findings of {@link probeKernel}. Plain data: it travels to the threads. */
+export interface KernelFeatures {
+  /** PAGEMAP_SCAN works (Linux 6.7). */
+  readonly pagemapScan: boolean
+  /** PAGEMAP_SCAN knows guard pages (Linux 6.15). */
+  readonly guardCategory: boolean
+  /** Writes set the soft-dirty bit: shown by a write, a reset, a write and a look. */
+  readonly softDirty: boolean
+  /** Page frame number of the zero page, where we may see it (CAP_SYS_ADMIN). */
+  readonly zeroPfn: number | undefined
+}
+
+const PFN_MASK = (1n << 55n) - 1n
+const SOFT_DIRTY_BIT = 1n << 55n
+
+let known: KernelFeatures | undefined
+
+/** What the kernel can do. Probed at the first call. Throws `UNSUPPORTED_PLATFORM` where Tidemark cannot run. */
+export function probeKernel(): KernelFeatures {
+  known ??= probe()
+  return known
+}
+
+function probe(): KernelFeatures {
+  if (platform() !== 'linux' || machine() !== 'x86_64' || endianness() !== 'LE') {
+    throw new TidemarkError(
+      'UNSUPPORTED_PLATFORM',
+      `Tidemark runs on Linux x86-64 only; this is ${platform()} on ${machine()}`,
+    )
+  }
+  const size = pageSize()
+  const address = mmap(0, 2 * size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
+  if (address === -1) throw new TidemarkError('SYSCALL_FAILED', 'cannot map two pages of memory')
+  let fd: number
+  try {
+    fd = openSync('/proc/self/pagemap', 'r')
+  } catch (error) {
+    throw new TidemarkError(
+      'UNSUPPORTED_PLATFORM',
+      `/proc/self/pagemap cannot be read (${messageOf(error)}); is /proc mounted?`,
+    )
+  }
+  try {
+    const pagemapScan = scanAccepts(fd, address, size, PAGE_IS.PRESENT)
+    return {
+      pagemapScan,
+      guardCategory: pagemapScan && scanAccepts(fd, address, size, PAGE_IS.GUARD),
+      softDirty: probeSoftDirty(fd, address, size),
+      zeroPfn: probeZeroPfn(fd, address + size, size),
+    }
+  } finally {
+    closeSync(fd)
+    munmap(address, 2 * size)
+  }
+}
+
+/** Whether PAGEMAP_SCAN knows `category`: an unknown one is EINVAL. */
+function scanAccepts(fd: number, address: number, length: number, category: number): boolean {
+  const regions = new BigUint64Array(3)
+  const words = [
+    PM_SCAN_ARG_BYTES,
+    0,
+    address,
+    address + length,
+    0,
+    addressOf(regions),
+    1,
+    0,
+    0,
+    0,
+    category,
+    category,
+  ]
+  return ioctl(fd, PAGEMAP_SCAN, BigUint64Array.from(words, BigInt)) >= 0
+}
+
+/**
+ * Whether soft-dirty works. A kernel without it accepts the reset and never sets the bit, and Linux 3.11 to
+ * 4.2 show it only after the first reset: so write, reset, look, write, look.
+ */
+function probeSoftDirty(fd: number, address: number, size: number): boolean {
+  try {
+    memset(address, 1, size)
+    const refs = openSync('/proc/self/clear_refs', 'w')
+    try {
+      writeSync(refs, '4')
+    } finally {
+      closeSync(refs)
+    }
+    if ((entryOf(fd, address, size) & SOFT_DIRTY_BIT) !== 0n) return false
+    memset(address, 2, size)
+    return (entryOf(fd, address, size) & SOFT_DIRTY_BIT) !== 0n
+  } catch {
+    return false
+  }
+}
+
+/** The zero page's frame number, learnt from a page that was only read; undefined where the kernel hides it. */
+function probeZeroPfn(fd: number, address: number, size: number): number | undefined {
+  const byte = new Uint8Array(1)
+  readOwn(address, byte)
+  const pfn = Number(entryOf(fd, address, size) & PFN_MASK)
+  return pfn === 0 ? undefined : pfn
+}
+
+function readOwn(address: number, into: Memory): void {
+  const local = new Uint32Array(4)
+  const remote = new Uint32Array(4)
+  setIovec(local, 0, addressOf(into), into.byteLength)
+  setIovec(remote, 0, address, into.byteLength)
+  processVmReadv(process.pid, local, 1, remote, 1, 0)
+}
+
+function entryOf(fd: number, address: number, size: number): bigint {
+  const entry = new BigUint64Array(1)
+  pread(fd, entry, 8, (address / size) * 8)
+  return entry[0] ?? 0n
+}

@@ -1,0 +1,130 @@
+/**
+ * Fills the bitmaps for one shard: the bits of one page, third hop of its way.
+ *
+ *   shard      slots [startSlot, endSlot) --> pages [from, to), gaps between chunks included
+ *   segments   |  anonymous   |  |file|   each cut to [from, to) and asked in one go
+ *   ranges     from the kernel, marked as bits of the slots that stand for them
+ */
+import { setBits, WORD_SLOTS } from '../core/bitmap.js'
+import { CHUNK_PAGES, lowerChunk, pageOfSlot } from '../core/chunks.js'
+import {
+  allocateRanges,
+  RANGE_DIRTY,
+  RANGE_GUARD,
+  RANGE_SWAPPED,
+  type PageRanges,
+} from '../core/page-ranges.js'
+import { firstSegmentAfter, SEGMENT_CLASS } from '../core/segments.js'
+import type { PagemapSource } from '../kernel/pagemap-source.js'
+import type { TargetMemory } from '../kernel/target-memory.js'
+import type { ScanJob } from './jobs.js'
+
+const RANGES_PER_CALL = 16_384
+
+/** Ranges of the last call. One for all jobs of a thread. */
+const ranges: PageRanges = allocateRanges(RANGES_PER_CALL)
+
+/** Scans shards of one job on one thread. */
+export class ShardScanner {
+  readonly #job: ScanJob
+  readonly #source: PagemapSource
+  readonly #memory: TargetMemory
+  /** Index in the directory of the chunk that was marked last: the next one is mostly it, or the one after. */
+  #chunk = 0
+  pages = 0
+  /** Numbers of pages that are there but cannot be read. */
+  readonly unreadable: number[] = []
+  /** Numbers of chunks that hold pages and have no slots, ascending. */
+  readonly slotlessChunks: number[] = []
+  /** First page and end of each range of guard pages, in turn. */
+  readonly guards: number[] = []
+
+  constructor(job: ScanJob, source: PagemapSource, memory: TargetMemory) {
+    this.#job = job
+    this.#source = source
+    this.#memory = memory
+  }
+
+  /** Sets the present and dirty bits of shard `index`. */
+  scan(index: number): void {
+    const { segments } = this.#job
+    const [from, to] = this.#pagesOf(index)
+    for (let segment = firstSegmentAfter(segments, from); segment < segments.count; segment++) {
+      const start = segments.startPage[segment] ?? 0
+      if (start >= to) return
+      const end = Math.min(to, segments.endPage[segment] ?? 0)
+      this.#scanSegment(Math.max(from, start), end, segments.storeClass[segment] ?? 0)
+    }
+  }
+
+  /**
+   * First page and end of shard `index`. In a job that covers everything it reaches to where the next one
+   * begins, so that each page of the address space, slot or no slot, is looked at by exactly one shard.
+   */
+  #pagesOf(index: number): [from: number, to: number] {
+    const { chunks, shards, coverGaps } = this.#job
+    const from = pageOfSlot(chunks, shards.startSlot[index] ?? 0)
+    if (!coverGaps) return [from, pageOfSlot(chunks, (shards.endSlot[index] ?? 0) - 1) + 1]
+    const last = index === shards.count - 1
+    return [index === 0 ? 0 : from, last ? Infinity : pageOfSlot(chunks, shards.startSlot[index + 1] ?? 0)]
+  }
+
+  #scanSegment(from: number, to: number, storeClass: number): void {
+    if (storeClass === SEGMENT_CLASS.whole) {
+      this.#mark(from, to, RANGE_DIRTY)
+      return
+    }
+    for (let at = from; at < to;) {
+      at = this.#source.scan(at, to, storeClass, ranges)
+      for (let row = 0; row < ranges.count; row++) {
+        const flags = ranges.flags[row] ?? 0
+        const start = ranges.startPage[row] ?? 0
+        const end = ranges.endPage[row] ?? 0
+        if ((flags & RANGE_GUARD) !== 0) this.guards.push(start, end)
+        else if (this.#job.frozen && (flags & RANGE_SWAPPED) !== 0) this.#markReadable(start, end, flags)
+        else this.#mark(start, end, flags)
+      }
+    }
+  }
+
+  /** Marks the pages of [`start`, `end`) that can be read. */
+  #markReadable(start: number, end: number, flags: number): void {
+    for (let page = start; page < end; page++) {
+      if (this.#memory.isReadable(page)) this.#mark(page, page + 1, flags)
+      else this.unreadable.push(page)
+    }
+  }
+
+  #mark(start: number, end: number, flags: number): void {
+    for (let page = start; page < end;) {
+      const chunk = Math.floor(page / CHUNK_PAGES)
+      const chunkEnd = Math.min(end, (chunk + 1) * CHUNK_PAGES)
+      if (this.#seekChunk(chunk)) this.#setBits(page, chunkEnd, flags)
+      else this.#noteSlotless(chunk)
+      page = chunkEnd
+    }
+  }
+
+  /** Sets the bits of pages [`start`, `end`), all in the current chunk. */
+  #setBits(start: number, end: number, flags: number): void {
+    const words = this.#chunk * (CHUNK_PAGES / WORD_SLOTS)
+    const present = this.#job.present.subarray(words, words + CHUNK_PAGES / WORD_SLOTS)
+    const first = start % CHUNK_PAGES
+    setBits(present, first, first + (end - start))
+    if ((flags & RANGE_DIRTY) !== 0) {
+      const dirty = this.#job.dirty.subarray(words, words + CHUNK_PAGES / WORD_SLOTS)
+      setBits(dirty, first, first + (end - start))
+    }
+    this.pages += end - start
+  }
+
+  #noteSlotless(chunk: number): void {
+    if (this.slotlessChunks.at(-1) !== chunk) this.slotlessChunks.push(chunk)
+  }
+
+  #seekChunk(chunk: number): boolean {
+    const { numbers, count } = this.#job.chunks
+    if (numbers[this.#chunk] !== chunk) this.#chunk = lowerChunk(this.#job.chunks, chunk)
+    return this.#chunk < count && numbers[this.#chunk] === chunk
+  }
+}

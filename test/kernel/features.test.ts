@@ -1,0 +1,31 @@
+import { describe, expect, it } from '@jest/globals'
+import { probeKernel } from '../../src/kernel/features.js'
+import { hasSoftDirty, isRoot, itIf, kernelAtLeast } from '../support/privileges.js'
+import { zeroFrames } from '../support/zero-frames.js'
+import { asNobody } from './as-user.js'
+
+describe('what the kernel can tell of pages', () => {
+  it('is what its version and its build imply', () => {
+    const { pagemapScan, guardCategory, softDirty } = probeKernel()
+    expect(pagemapScan).toBe(kernelAtLeast(6, 7))
+    expect(guardCategory).toBe(kernelAtLeast(6, 15))
+    expect(softDirty).toBe(hasSoftDirty())
+  })
+
+  itIf(isRoot, 'only CAP_SYS_ADMIN sees page frames')('names the zero page to who may see frames', () => {
+    expect(zeroFrames().zero).toBeGreaterThan(0)
+    expect(probeKernel().zeroPfn).toBe(zeroFrames().zero)
+  })
+
+  itIf(isRoot, 'only root can start a process of another user')(
+    'is the same for an ordinary user, but for the zero page',
+    async () => {
+      const { pagemapScan, guardCategory, softDirty } = probeKernel()
+      expect(await asNobody(['features'])).toEqual({ pagemapScan, guardCategory, softDirty })
+    },
+  )
+
+  it('is probed once', () => {
+    expect(probeKernel()).toBe(probeKernel())
+  })
+})

@@ -1,0 +1,61 @@
+import { describe, expect, it } from '@jest/globals'
+import { probeKernel, type KernelFeatures } from '../../src/kernel/features.js'
+import { openPagemap } from '../../src/kernel/open-pagemap.js'
+import { PagemapReader } from '../../src/kernel/pagemap-read.js'
+import { PagemapScanner } from '../../src/kernel/pagemap-scan.js'
+import { describeIf, isRoot } from '../support/privileges.js'
+import { suspend } from '../support/processes.js'
+import { withVictim } from '../support/victim.js'
+import { scanAll, segmentsOf, testSource, withoutHugeZero } from './pagemap-contract.js'
+
+const features = probeKernel()
+const ifScan = describeIf(features.pagemapScan, 'PAGEMAP_SCAN needs Linux 6.7')
+const ifFrames = describeIf(isRoot, 'only CAP_SYS_ADMIN sees page frames, and so the zero page')
+
+ifFrames('by reading entries', () => {
+  testSource('/proc/PID/pagemap', (tid) => new PagemapReader(tid, features))
+})
+
+ifScan('by asking the kernel', () => {
+  ifFrames('as compared with frames', () => {
+    testSource('PAGEMAP_SCAN', (tid) => new PagemapScanner(tid, features))
+  })
+})
+
+ifScan('both sources of page bits', () => {
+  ifFrames('of one process', () => {
+    it('tell the same pages and flags of every segment, with any room', async () => {
+      await withVictim('hard', [], async ({ pid }) => {
+        await suspend(pid)
+        const sources = [new PagemapScanner(pid, features), new PagemapReader(pid, features)]
+        try {
+          for (const segment of segmentsOf(pid)) {
+            const [scanned, read] = sources.map((source, index) =>
+              withoutHugeZero(pid, segment, scanAll(source, segment, index === 0 ? 20_000 : 5)),
+            )
+            expect([segment, scanned]).toEqual([segment, read])
+          }
+        } finally {
+          for (const source of sources) source.close()
+        }
+      })
+    })
+  })
+})
+
+describe('opening a source of page bits', () => {
+  it.each([
+    ['PAGEMAP_SCAN', true],
+    ['/proc/PID/pagemap', false],
+  ])('takes %s as the features tell', (name, pagemapScan) => {
+    const known: KernelFeatures = { ...features, pagemapScan }
+    const source = openPagemap(process.pid, known)
+    source.close()
+    expect(source.name).toBe(name)
+  })
+
+  it('fails with TARGET_DIED for a process that is gone', () => {
+    const died = expect.objectContaining({ code: 'TARGET_DIED', details: { pid: 2 ** 22 } })
+    expect(() => openPagemap(2 ** 22, features)).toThrow(died)
+  })
+})

@@ -1,0 +1,145 @@
+import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from '@jest/globals'
+import { memset, munmap } from '../../src/kernel/libc.js'
+import { mapStaging, unmapStaging } from '../../src/kernel/staging.js'
+import { allocateControl, CREW } from '../../src/tasks/control.js'
+import { writeFully, writePages } from '../../src/tasks/write-pages.js'
+import { ownBytes, withOwnPages } from '../kernel/own-memory.js'
+import { pageSize } from '../support/kernel-vmas.js'
+import { withTempDir } from '../support/tool.js'
+import { copyIn } from '../victims/libc.js'
+
+const PAGE = pageSize()
+
+/** Runs `use` with the descriptor and path of a new file. */
+async function withFile(use: (fd: number, path: string) => void): Promise<void> {
+  await withTempDir(async (directory) => {
+    const path = join(directory, 'pages-1.img')
+    const fd = openSync(path, 'w+')
+    try {
+      use(fd, path)
+    } finally {
+      closeSync(fd)
+    }
+  })
+}
+
+/** Fills `pages` pages at `address`, each with bytes of its own number. */
+function number(address: number, pages: number): void {
+  for (let page = 0; page < pages; page += 1) memset(address + page * PAGE, page + 1, PAGE)
+}
+
+describe('writing pages', () => {
+  it.each([1, 3, 10, 64])('writes every byte to its place, in pieces of %d pages', async (piecePages) => {
+    await withFile((fd, path) => {
+      withOwnPages(10, (address) => {
+        number(address, 10)
+        const job = { kind: 'write', pagesFd: fd, address } as const
+        const control = allocateControl(CREW.words)
+        const counts = writePages({ ...job, byteLength: 10 * PAGE, bufferBytes: piecePages * PAGE }, control)
+        const pieces = Math.ceil(10 / piecePages)
+        expect(counts).toEqual({ pieces, pages: 10 })
+        expect(Atomics.load(control, CREW.progress)).toBe(pieces)
+        expect(readFileSync(path).equals(ownBytes(address, 10 * PAGE))).toBe(true)
+      })
+    })
+  })
+
+  it('writes nothing where there is nothing', async () => {
+    await withFile((fd, path) => {
+      const job = { kind: 'write', pagesFd: fd, address: 0, byteLength: 0, bufferBytes: PAGE } as const
+      expect(writePages(job, allocateControl(CREW.words))).toEqual({ pieces: 0, pages: 0 })
+      expect(readFileSync(path)).toHaveLength(0)
+    })
+  })
+
+  it('leaves the pieces that others took to them', async () => {
+    await withFile((fd, path) => {
+      withOwnPages(4, (address) => {
+        number(address, 4)
+        const control = allocateControl(CREW.words)
+        Atomics.store(control, CREW.next, 2)
+        const sizes = { byteLength: 4 * PAGE, bufferBytes: PAGE }
+        writePages({ kind: 'write', pagesFd: fd, address, ...sizes }, control)
+        const file = readFileSync(path)
+        expect(file.subarray(0, 2 * PAGE).equals(Buffer.alloc(2 * PAGE))).toBe(true)
+        expect(file.subarray(2 * PAGE).equals(ownBytes(address + 2 * PAGE, 2 * PAGE))).toBe(true)
+      })
+    })
+  })
+})
+
+describe('writing fully', () => {
+  it('writes bytes of any number to any offset', async () => {
+    await withFile((fd, path) => {
+      withOwnPages(1, (address) => {
+        copyIn(address, Buffer.from('tidemark'), 8)
+        writeFully(fd, address + 4, 3, 5)
+        expect(readFileSync(path)).toEqual(Buffer.from('\0\0\0\0\0mar'))
+        writeFully(fd, address, 0, 100)
+        expect(readFileSync(path)).toHaveLength(8)
+      })
+    })
+  })
+
+  it('goes on after a write that the kernel cut short', () => {
+    // No write moves more than 2 GiB less a page. source: include/linux/fs.h MAX_RW_COUNT
+    const byteLength = 2 ** 31 + 2 * PAGE
+    const staging = mapStaging(byteLength)
+    const fd = openSync('/dev/null', constants.O_WRONLY)
+    try {
+      expect(() => writeFully(fd, staging.address, byteLength, 0)).not.toThrow()
+    } finally {
+      closeSync(fd)
+      unmapStaging(staging)
+    }
+  })
+
+  it('fails where it can go no further, with what the kernel says, and keeps what was written', async () => {
+    await withFile((fd, path) => {
+      withOwnPages(3, (address) => {
+        number(address, 3)
+        const kept = ownBytes(address, 2 * PAGE)
+        munmap(address + 2 * PAGE, PAGE)
+        const failing = (): void => writeFully(fd, address, 3 * PAGE, PAGE)
+        const details = { syscall: 'pwrite64', errno: 'EFAULT' }
+        expect(failing).toThrow(expect.objectContaining({ code: 'WRITE_FAILED', details }))
+        expect(readFileSync(path).equals(Buffer.concat([Buffer.alloc(PAGE), kept]))).toBe(true)
+      })
+    })
+  })
+
+  it('goes on behind what was written, not over it', () => {
+    // A write into our own memory is cut short where a page is missing.
+    const fd = openSync('/proc/self/mem', constants.O_RDWR)
+    try {
+      withOwnPages(4, (address) => {
+        number(address, 2)
+        const first = ownBytes(address, PAGE)
+        munmap(address + 3 * PAGE, PAGE)
+        const details = { syscall: 'pwrite64', errno: 'EIO' }
+        expect(() => writeFully(fd, address, 2 * PAGE, address + 2 * PAGE)).toThrow(
+          expect.objectContaining({ code: 'WRITE_FAILED', details }),
+        )
+        expect(ownBytes(address + 2 * PAGE, PAGE).equals(first)).toBe(true)
+      })
+    } finally {
+      closeSync(fd)
+    }
+  })
+
+  it('fails on a full device with ENOSPC', () => {
+    const fd = openSync('/dev/full', constants.O_WRONLY)
+    try {
+      withOwnPages(1, (address) => {
+        const details = { syscall: 'pwrite64', errno: 'ENOSPC' }
+        expect(() => writeFully(fd, address, PAGE, 0)).toThrow(
+          expect.objectContaining({ code: 'WRITE_FAILED', details }),
+        )
+      })
+    } finally {
+      closeSync(fd)
+    }
+  })
+})
