@@ -152,7 +152,8 @@ describe('a dump of a traced process is refused, and the tracer named,', () => {
     await withVictim('threads', ['--threads', '2'], async (victim) => {
       await whileTraced(choose(victim), async (tracer) => {
         const line = await expectRefused(victim.pid, 'ALREADY_TRACED')
-        expect(line).toContain(`process ${String(tracer)} (node`)
+        const comm = readFileSync(`/proc/${String(tracer)}/comm`, 'utf8').trimEnd()
+        expect(line).toContain(`process ${String(tracer)} (${comm})`)
         expect(isRunning(victim.pid)).toBe(true)
         expect(tracersOf(victim.pid)).toEqual([tracer])
         expect(await victim.request('ping')).toEqual({ pong: true })
