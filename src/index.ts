@@ -6,8 +6,8 @@
  * const result = await dump({ pid: 4242, imagesDir: '/var/snapshots/1' })
  * ```
  */
-export { dump } from './engine/dump.js'
-export type { DumpOptions, DumpProgress } from './engine/options.js'
+export { dump, preDump } from './engine/dump.js'
+export type { DumpMode, DumpOptions, DumpProgress, OnBrokenChain } from './engine/options.js'
 export type { DumpResult, FrozenSteps, WallTimes, WindowSteps, WorkerShare } from './engine/result.js'
 export type { MissingRange, MissingReason } from './core/fate.js'
 export {

@@ -1,6 +1,6 @@
-/** `tidemark dump`: options in, a dump, a result out. */
+/** `tidemark dump` and `tidemark pre-dump`: options in, a snapshot, a result out. */
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { dump, TidemarkError, type DumpOptions, type DumpResult } from '../index.js'
+import { TidemarkError, type dump, type DumpOptions, type DumpResult, type preDump } from '../index.js'
 import { formatDump, formatSteps } from './dump-text.js'
 import { print, printJson, tell } from './output.js'
 import { ProgressBar } from './progress-bar.js'
@@ -22,6 +22,11 @@ export interface DumpArguments {
   readonly maxFrozen: string | undefined
   readonly timeout: string | undefined
   readonly requireComplete: boolean
+  readonly prevImagesDir: string | undefined
+  readonly trackMem: boolean
+  readonly tracker: string
+  readonly onBrokenChain: string
+  readonly trustParent: boolean
   readonly sync: boolean
   readonly json: boolean
   readonly quiet: boolean
@@ -30,14 +35,14 @@ export interface DumpArguments {
 }
 
 /** Runs the command. Throws TidemarkError. */
-export async function runDump(args: DumpArguments): Promise<void> {
+export async function runDump(args: DumpArguments, take: typeof dump | typeof preDump): Promise<void> {
   const options = dumpOptions(args)
   const log = openLog(args.logFile)
   const bar = new ProgressBar(!args.quiet && !args.json)
   const controller = new AbortController()
   abortOnSignals(controller)
   try {
-    const result = await dump({
+    const result = await take({
       ...options,
       signal: controller.signal,
       onProgress: (progress) => {
@@ -69,6 +74,11 @@ function dumpOptions(args: DumpArguments): DumpOptions {
     imagesDir: args.imagesDir,
     leaveStopped: args.leaveStopped,
     requireComplete: args.requireComplete,
+    ...(args.prevImagesDir === undefined ? {} : { prevImagesDir: args.prevImagesDir }),
+    trackMem: args.trackMem,
+    tracker: oneOf('tracker', args.tracker, ['auto', 'soft-dirty', 'uffd-wp', 'content']),
+    onBrokenChain: oneOf('on-broken-chain', args.onBrokenChain, ['full', 'fail']),
+    trustParent: args.trustParent,
     sync: args.sync,
     ...(workers === undefined ? {} : { workers: parseWhole('workers', workers, 1, MAX_WORKERS) }),
     ...(shardPages === undefined
@@ -78,6 +88,15 @@ function dumpOptions(args: DumpArguments): DumpOptions {
     ...(maxFrozen === undefined ? {} : { maxFrozenMs: parseSeconds('max-frozen', maxFrozen) }),
     ...(timeout === undefined ? {} : { timeoutMs: parseSeconds('timeout', timeout) }),
   }
+}
+
+/** `text`, if it is one of `allowed`. Throws `BAD_OPTION`. */
+function oneOf<T extends string>(option: string, text: string, allowed: readonly T[]): T {
+  const found = allowed.find((value) => value === text)
+  if (found !== undefined) return found
+  throw new TidemarkError('BAD_OPTION', `--${option} is one of ${allowed.join(', ')}, not ${text}`, {
+    option,
+  })
 }
 
 function report(result: DumpResult, args: DumpArguments): void {

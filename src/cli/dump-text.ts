@@ -10,16 +10,29 @@ export function formatDump(result: DumpResult): string {
       ? ''
       : ` (${formatBytes(result.streamedBytes)} beyond --max-memory, written meanwhile)`
   return [
-    `dumped process ${String(result.pid)} (${result.comm}): ${plural(result.threads, 'thread')}, ` +
+    `${result.kind === 'dump' ? 'dumped' : 'pre-dumped'} process ${String(result.pid)} (${result.comm}): ${plural(result.threads, 'thread')}, ` +
       `${plural(result.vmas, 'VMA')}, ${plural(result.pagesStored, 'page')} (${formatBytes(result.bytesStored)}) ` +
       `in ${plural(result.runs, 'run')} -> ${result.imagesDir}${result.complete ? '' : ' (incomplete)'}`,
+    ...trackingLine(result),
     `frozen ${formatMicros(wall.frozenUs)}: seize ${formatMicros(frozen.seizeUs)}, checks ${formatMicros(frozen.checksUs)}, ` +
       `maps ${formatMicros(frozen.mapsUs)}, scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
-      `capture ${formatMicros(frozen.captureUs)}, thaw ${formatMicros(frozen.thawUs)}${streamed}`,
+      `capture ${formatMicros(frozen.captureUs)}, reset ${formatMicros(frozen.resetUs)}, thaw ${formatMicros(frozen.thawUs)}${streamed}`,
     `wall ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
       `write ${formatMicros(wall.writeUs)}, publish ${formatMicros(wall.publishUs)}; ` +
       `capture ${formatRate(result.bytesStored, frozen.captureUs)}, write ${formatRate(result.stagedBytes, wall.writeUs)}`,
   ].join('\n')
+}
+
+/** What became of the pages of an increment, or of what is to be a parent; nothing for a plain dump. */
+function trackingLine(result: DumpResult): string[] {
+  const { tracker } = result
+  if (tracker === undefined) return []
+  const gone = result.pagesGone === 0 ? '' : `, gone before they were copied ${String(result.pagesGone)}`
+  return [
+    `pages ${String(result.pagesScanned)}: stored ${String(result.pagesStored)}, holes ${String(result.pagesInParent)}, ` +
+      `clean but not in the parent ${String(result.cleanNotInParent)}${gone}; ` +
+      `tracker ${tracker.name} (${tracker.why}), parent ${result.parent ?? 'none'}`,
+  ]
 }
 
 /** For -v and the log: the snapshot's id, what was found, each thread's share. */

@@ -2,7 +2,7 @@
 /** The command line: yargs in, text or JSON out. */
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
-import { codeOf, EXIT_STATUS, TidemarkError, VERSION } from '../index.js'
+import { codeOf, dump, EXIT_STATUS, preDump, TidemarkError, VERSION } from '../index.js'
 import { runCheck } from './check-command.js'
 import { runDump } from './dump-command.js'
 import { runExplain } from './explain-command.js'
@@ -13,6 +13,44 @@ const text = { type: 'string', requiresArg: true } as const
 const flag = { type: 'boolean', default: false } as const
 const json = { ...flag, describe: 'print one machine-readable result on stdout' } as const
 const tree = { ...text, alias: 't', describe: 'pid of the process' } as const
+
+const dumpOptions = {
+  tree: { ...tree, demandOption: true },
+  'images-dir': {
+    ...text,
+    alias: 'D',
+    demandOption: true,
+    describe: 'directory for the images; made if it is not there',
+  },
+  'leave-running': { ...flag, alias: 'R', describe: 'let the process run on afterwards (the default)' },
+  'leave-stopped': { ...flag, alias: 's', describe: 'leave the process stopped (SIGSTOP) afterwards' },
+  workers: { ...text, describe: 'worker threads (default: the cores available)' },
+  'shard-pages': { ...text, describe: 'populated pages that a worker scans at a time' },
+  'max-memory': {
+    ...text,
+    describe: 'staging memory at most, e.g. 512M (default: 1G, less where memory is short)',
+  },
+  'max-frozen': { ...text, describe: 'seconds that the process may stand still (default: 5)' },
+  timeout: { ...text, describe: 'seconds in which the process must come to a stand (default: 10)' },
+  'require-complete': { ...flag, describe: 'fail where some memory cannot be stored' },
+  sync: { type: 'boolean', default: true, describe: 'have the images on the disk before exiting' },
+  json,
+  quiet: { ...flag, describe: 'print nothing but errors' },
+  verbose: { type: 'count', alias: 'v', describe: 'tell what each worker did' },
+  'log-file': { ...text, alias: 'o', describe: 'write what -v tells to this file' },
+  'prev-images-dir': {
+    ...text,
+    describe: 'parent images, relative to --images-dir: only what changed since is stored',
+  },
+  'track-mem': { ...flag, describe: 'track changes from now on, so that this can be a parent' },
+  tracker: { ...text, default: 'auto', describe: 'auto, soft-dirty, uffd-wp or content' },
+  'on-broken-chain': {
+    ...text,
+    default: 'full',
+    describe: 'full or fail, where the parent cannot be built on',
+  },
+  'trust-parent': { ...flag, describe: 'take images by criu as a parent without proof' },
+} as const
 
 const argv = hideBin(process.argv)
 
@@ -28,33 +66,14 @@ const parser = yargs(argv)
   .command(
     'dump',
     'write the memory of a running process as CRIU images',
-    (command) =>
-      command.options({
-        tree: { ...tree, demandOption: true },
-        'images-dir': {
-          ...text,
-          alias: 'D',
-          demandOption: true,
-          describe: 'directory for the images; made if it is not there',
-        },
-        'leave-running': { ...flag, alias: 'R', describe: 'let the process run on afterwards (the default)' },
-        'leave-stopped': { ...flag, alias: 's', describe: 'leave the process stopped (SIGSTOP) afterwards' },
-        workers: { ...text, describe: 'worker threads (default: the cores available)' },
-        'shard-pages': { ...text, describe: 'populated pages that a worker scans at a time' },
-        'max-memory': {
-          ...text,
-          describe: 'staging memory at most, e.g. 512M (default: 1G, less where memory is short)',
-        },
-        'max-frozen': { ...text, describe: 'seconds that the process may stand still (default: 5)' },
-        timeout: { ...text, describe: 'seconds in which the process must come to a stand (default: 10)' },
-        'require-complete': { ...flag, describe: 'fail where some memory cannot be stored' },
-        sync: { type: 'boolean', default: true, describe: 'have the images on the disk before exiting' },
-        json,
-        quiet: { ...flag, describe: 'print nothing but errors' },
-        verbose: { type: 'count', alias: 'v', describe: 'tell what each worker did' },
-        'log-file': { ...text, alias: 'o', describe: 'write what -v tells to this file' },
-      }),
-    (args) => runDump(args),
+    (command) => command.options(dumpOptions),
+    (args) => runDump(args, dump),
+  )
+  .command(
+    'pre-dump',
+    'take a first snapshot of a process that hardly stands: a parent for later dumps',
+    (command) => command.options(dumpOptions),
+    (args) => runDump(args, preDump),
   )
   .command(
     'show <dir>',

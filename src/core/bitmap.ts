@@ -34,6 +34,16 @@ export function testBit(bitmap: Int32Array, slot: number): boolean {
   return (((bitmap[Math.floor(slot / WORD_SLOTS)] ?? 0) >>> (slot % WORD_SLOTS)) & 1) === 1
 }
 
+/** Whether the bits of all slots [`start`, `end`) are set. */
+export function areBitsSet(bitmap: Int32Array, start: number, end: number): boolean {
+  for (let at = start; at < end;) {
+    const whole = at % WORD_SLOTS === 0 && end - at >= WORD_SLOTS
+    if (whole ? bitmap[at / WORD_SLOTS] !== -1 : !testBit(bitmap, at)) return false
+    at += whole ? WORD_SLOTS : 1
+  }
+  return true
+}
+
 /** Number of set bits in words [`start`, `end`). */
 export function countBits(bitmap: Int32Array, start = 0, end = bitmap.length): number {
   let total = 0
@@ -72,6 +82,26 @@ export function bitmapRuns(
     }
   }
   if (runStart >= 0) visit(runStart, words * WORD_SLOTS - runStart)
+}
+
+/** Calls `visit` for each maximal span of equal bits in [`start`, `end`), in order. */
+export function forEachSpan(
+  bitmap: Int32Array,
+  start: number,
+  end: number,
+  visit: (start: number, end: number, set: boolean) => void,
+): void {
+  for (let at = start; at < end;) {
+    const set = testBit(bitmap, at)
+    const from = at
+    while (at < end && testBit(bitmap, at) === set) {
+      // A word of 32 equal bits is passed in one step.
+      const whole = at % WORD_SLOTS === 0 && bitmap[at / WORD_SLOTS] === (set ? -1 : 0)
+      at += whole ? WORD_SLOTS : 1
+    }
+    at = Math.min(at, end)
+    visit(from, at, set)
+  }
 }
 
 /** The runs of a word that is neither all clear nor all set; returns where an open run began, or -1. */

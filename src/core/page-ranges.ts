@@ -10,6 +10,12 @@ export const RANGE_DIRTY = 2
 /** The pages of the range are guard pages (MADV_GUARD_INSTALL): touching them is a fault, they hold nothing. */
 export const RANGE_GUARD = 4
 
+/**
+ * What tells that a page was written since the tracker's last reset: a bit of the kernel's, or nothing, and
+ * then every page counts as written.
+ */
+export type DirtyBit = 'all' | 'soft-dirty' | 'written'
+
 /** A reusable list of ranges. Rows 0 to `count - 1` are valid. */
 export interface PageRanges {
   count: number

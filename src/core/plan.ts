@@ -1,18 +1,20 @@
 /**
  * The plan of a dump: which pages go where in pages-N.img, as a value.
  *
- *   bitmap     0 1 1 1 0 0 1 | 1 1 0 ...        slots in address order; | is a shard, chunk or VMA border
- *   pages        [  run 0  ]   [run 1 ]         consecutive page numbers with one fate
- *   offsets      0             3                in pages, by prefix sum
+ *   present    0 1 1 1 0 0 1 | 1 1 0 1 1 ...    slots in address order; | is a shard, chunk or VMA border
+ *   holes      0 0 0 0 0 0 0 | 0 0 0 1 1 ...    pages whose content is in the parent images
+ *   pages        [  run 0  ]   [run 1 ] [hole]  consecutive page numbers with one fate
+ *   offsets      0             3                in pages, by prefix sum over what is stored
  *   pages-1.img  |p p p|p p p|                  raw pages, run after run
  *
  * A run never depends on how the work was cut: borders vanish here, so the images are the same bytes for
  * every number of workers and every shard size.
  */
-import { bitmapRuns } from './bitmap.js'
+import { bitmapRuns, forEachSpan, WORD_SLOTS } from './bitmap.js'
 import { CHUNK_PAGES, type ChunkDirectory } from './chunks.js'
+import { mergeRuns, NO_RUNS, RunList, type PageRuns } from './page-runs.js'
 
-/** Ordered runs of pages to store. Columns in shared memory: workers read them without a copy. */
+/** Ordered runs of pages to store, and those to leave to the parent. Columns in shared memory: workers read them without a copy. */
 export interface DumpPlan {
   /** Number of runs. */
   readonly runCount: number
@@ -20,6 +22,8 @@ export interface DumpPlan {
   readonly startPage: Float64Array
   /** Where each run begins in pages-N.img, in pages; entry `runCount` is the total. Length `runCount + 1`. */
   readonly offsetPages: Float64Array
+  /** Runs whose content is in the parent images; no page of them is in a run to store. */
+  readonly holes: PageRuns
 }
 
 /** Pages in the whole plan. */
@@ -28,21 +32,102 @@ export function planPages(plan: DumpPlan): number {
 }
 
 /**
- * The runs of the pages whose bit is set in `present`, in address order.
+ * The plan for the pages whose bit is set in `present`, in address order.
  *
  * @param chunks - which page each slot stands for; slots ascend with page numbers
  * @param present - one bit a slot, see core/bitmap
+ * @param holes - the pages of these that are left to the parent; none where it is left out
  */
-export function planDump(chunks: ChunkDirectory, present: Int32Array): DumpPlan {
-  const runs = new RunList()
-  const wordsPerChunk = CHUNK_PAGES / 32
+export function planDump(chunks: ChunkDirectory, present: Int32Array, holes?: Int32Array): DumpPlan {
+  const stored = new RunList()
+  const left = new RunList()
+  const words = CHUNK_PAGES / WORD_SLOTS
+  const rest = new Int32Array(words)
   for (let index = 0; index < chunks.count; index++) {
     const firstPage = (chunks.numbers[index] ?? 0) * CHUNK_PAGES
-    bitmapRuns(present, index * wordsPerChunk, wordsPerChunk, (first, length) => {
-      runs.add(firstPage + first, length)
+    const firstWord = index * words
+    if (holes === undefined) {
+      bitmapRuns(present, firstWord, words, (first, length) => {
+        stored.add(firstPage + first, length)
+      })
+      continue
+    }
+    for (let word = 0; word < words; word++)
+      rest[word] = (present[firstWord + word] ?? 0) & ~(holes[firstWord + word] ?? 0)
+    bitmapRuns(rest, 0, words, (first, length) => {
+      stored.add(firstPage + first, length)
+    })
+    bitmapRuns(holes, firstWord, words, (first, length) => {
+      left.add(firstPage + first, length)
     })
   }
-  return runs.toPlan()
+  return planOfRuns(stored.toRuns(), left.toRuns())
+}
+
+/** The plan that stores `stored` and leaves `holes` to the parent. */
+function planOfRuns(stored: PageRuns, holes: PageRuns): DumpPlan {
+  const offsetPages = new Float64Array(new SharedArrayBuffer(8 * (stored.count + 1)))
+  let offset = 0
+  for (let run = 0; run < stored.count; run++) {
+    offsetPages[run] = offset
+    offset += stored.pageCount[run] ?? 0
+  }
+  offsetPages[stored.count] = offset
+  return { runCount: stored.count, startPage: stored.startPage, offsetPages, holes }
+}
+
+/** Where pages that were captured by one plan lie in the file of a smaller one: consecutive pages, ascending in both. */
+export interface PageMoves {
+  readonly count: number
+  /** Place by the first plan, in pages. */
+  readonly fromPage: Float64Array
+  /** Place by the second plan, in pages; entry `count` is the total. Length `count + 1`. */
+  readonly toPage: Float64Array
+}
+
+/**
+ * The plan that is left when only some of the planned pages are to be stored after all.
+ *
+ * @param same - a bit for each page, by its place in the file: left to the parent
+ * @param dropped - the same for pages that are gone: in neither list
+ */
+export function refinePlan(
+  plan: DumpPlan,
+  same: Int32Array,
+  dropped: Int32Array,
+): { readonly plan: DumpPlan; readonly moves: PageMoves } {
+  const stored = new RunList()
+  const left = new RunList()
+  const moves = new RunList()
+  for (let run = 0; run < plan.runCount; run++) {
+    const page = plan.startPage[run] ?? 0
+    const from = plan.offsetPages[run] ?? 0
+    const to = plan.offsetPages[run + 1] ?? 0
+    forEachSpan(dropped, from, to, (first, last, isDropped) => {
+      if (isDropped) return
+      forEachSpan(same, first, last, (start, end, isSame) => {
+        if (isSame) left.add(page + start - from, end - start)
+        else {
+          stored.add(page + start - from, end - start)
+          moves.add(start, end - start)
+        }
+      })
+    })
+  }
+  const refined = planOfRuns(stored.toRuns(), mergeRuns(plan.holes, left.toRuns()))
+  return { plan: refined, moves: movesOf(moves.toRuns()) }
+}
+
+/** The moves of a plan whose pages all stay where they are. */
+export function noMoves(pages: number): PageMoves {
+  const list = new RunList()
+  if (pages > 0) list.add(0, pages)
+  return movesOf(list.toRuns())
+}
+
+function movesOf(runs: PageRuns): PageMoves {
+  const { runCount, startPage, offsetPages } = planOfRuns(runs, NO_RUNS)
+  return { count: runCount, fromPage: startPage, toPage: offsetPages }
 }
 
 /** Index of the run that holds file page `offset`; `offset` is below {@link planPages}. */
@@ -70,45 +155,4 @@ export function runOfPage(plan: DumpPlan, page: number): number {
   if (run < 0) return -1
   const length = (plan.offsetPages[run + 1] ?? 0) - (plan.offsetPages[run] ?? 0)
   return page < (plan.startPage[run] ?? 0) + length ? run : -1
-}
-
-/** Collects runs, merging neighbours, in columns that grow by doubling. */
-class RunList {
-  #start = new Float64Array(1024)
-  #length = new Float64Array(1024)
-  #count = 0
-
-  add(page: number, length: number): void {
-    const last = this.#count - 1
-    if (last >= 0 && (this.#start[last] ?? 0) + (this.#length[last] ?? 0) === page) {
-      this.#length[last] = (this.#length[last] ?? 0) + length
-      return
-    }
-    if (this.#count === this.#start.length) this.#grow()
-    this.#start[this.#count] = page
-    this.#length[this.#count] = length
-    this.#count++
-  }
-
-  toPlan(): DumpPlan {
-    const startPage = new Float64Array(new SharedArrayBuffer(8 * this.#count))
-    const offsetPages = new Float64Array(new SharedArrayBuffer(8 * (this.#count + 1)))
-    startPage.set(this.#start.subarray(0, this.#count))
-    let offset = 0
-    for (let run = 0; run < this.#count; run++) {
-      offsetPages[run] = offset
-      offset += this.#length[run] ?? 0
-    }
-    offsetPages[this.#count] = offset
-    return { runCount: this.#count, startPage, offsetPages }
-  }
-
-  #grow(): void {
-    const start = new Float64Array(this.#start.length * 2)
-    const length = new Float64Array(this.#start.length * 2)
-    start.set(this.#start)
-    length.set(this.#length)
-    this.#start = start
-    this.#length = length
-  }
 }

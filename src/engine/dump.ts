@@ -4,8 +4,10 @@
  *   prepare ─▶ freeze ─▶ list VMAs, scan, plan, capture ─▶ thaw ─▶ write ─▶ publish
  *              └────────── the target stands still ──────────┘
  */
+import { randomUUID } from 'node:crypto'
 import { setTimeout as turn } from 'node:timers/promises'
 import { missingRanges } from '../core/fate.js'
+import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import type { ImagesDirectory } from '../image/images-dir.js'
 import { freezerStateFile } from '../kernel/cgroups.js'
 import { monotonicMicros } from '../kernel/clock.js'
@@ -16,6 +18,7 @@ import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
 import { captureFrozen, refuseMissing, type WindowInput } from './frozen-window.js'
+import { prepareRecords } from './interval-record.js'
 import { PAGES_NAME, readTargetFacts, uptimeMicros } from './images.js'
 import { settle, throwIfAborted, type DumpOptions, type DumpSettings } from './options.js'
 import {
@@ -33,6 +36,7 @@ import type { DumpResult } from './result.js'
 import { save } from './save.js'
 import { surveyTarget, type Survey } from './survey.js'
 import type { Taken } from './taken.js'
+import { closeTracking, planTracking, type Tracking } from './tracking.js'
 import { listChildren } from './warnings.js'
 
 /**
@@ -44,15 +48,49 @@ import { listChildren } from './warnings.js'
  * @throws TidemarkError with one of the codes of the README's table
  */
 export async function dump(options: DumpOptions): Promise<DumpResult> {
+  return await snapshot(settle(options, 'dump'))
+}
+
+/**
+ * The same for a process that stands only while its dirty bits are read and reset: its memory is copied while it runs
+ * on, and is consistent only together with a later dump whose parent this is.
+ */
+export async function preDump(options: DumpOptions): Promise<DumpResult> {
+  return await snapshot(settle(options, 'pre-dump'))
+}
+
+/** Takes the snapshot; where `auto` chose a tracker that the process turns out not to allow, once more without it. */
+async function snapshot(settings: DumpSettings): Promise<DumpResult> {
   const begunUs = monotonicMicros()
   // 1. Options, target and directory are checked before anything is started.
-  const settings = settle(options)
   throwIfAborted(settings.signal)
   probeKernel()
   const target = examineTarget(settings.pid)
+  try {
+    return await snapshotOnce(settings, target, '', begunUs)
+  } catch (error) {
+    const refused = codeOf(error) === 'INJECTION_REFUSED' || codeOf(error) === 'TRACKER_UNAVAILABLE'
+    if (!refused || settings.tracker !== 'auto') throw error
+    return await snapshotOnce(settings, target, messageOf(error), begunUs)
+  }
+}
+
+/** @param avoided - why `auto` must not take a tracker that needs the kernel's help; empty for no reason */
+async function snapshotOnce(
+  settings: DumpSettings,
+  target: TargetIdentity,
+  avoided: string,
+  begunUs: number,
+): Promise<DumpResult> {
   const images = openImagesDirectory(settings.imagesDir)
   try {
-    return await dumpInto(images, settings, target, begunUs)
+    const tracking = planTracking(settings, target, images.path, avoided)
+    try {
+      if (tracking.tracker?.hasIntervals === true) prepareRecords()
+      return await dumpInto(images, settings, target, tracking, begunUs)
+    } finally {
+      closeTracking(tracking)
+    }
   } catch (error) {
     images.discard()
     throw error
@@ -64,6 +102,7 @@ async function dumpInto(
   images: ImagesDirectory,
   settings: DumpSettings,
   target: TargetIdentity,
+  tracking: Tracking,
   begunUs: number,
 ): Promise<DumpResult> {
   settings.onProgress({ step: 'prepare', doneBytes: 0, totalBytes: 0 })
@@ -71,12 +110,12 @@ async function dumpInto(
   let area: StagingArea | undefined
   try {
     // 2. A rehearsal on the running target, and memory for what it found.
-    const survey = surveyTarget(target, probeKernel(), crew, within(settings.maxFrozenMs))
+    const survey = surveyTarget(target, probeKernel(), tracking, crew, within(settings.maxFrozenMs))
     checkSpace(images, survey)
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
     area = mapStagingArea(settings.maxMemory, survey, crew.size)
     await populateStaging(area, settings.signal, crew)
-    const window = prepareWindow(images, settings, target, { crew, survey, area })
+    const window = prepareWindow(images, settings, target, { crew, survey, area, tracking })
     const children = listChildren(target.pid)
     const freezerState = freezerStateFile(target.pid)
     rehearse({ ...window, expired: within(settings.maxFrozenMs) })
@@ -119,6 +158,7 @@ interface Made {
   readonly crew: Crew
   readonly survey: Survey
   readonly area: StagingArea
+  readonly tracking: Tracking
 }
 
 /** A question whose answer turns true after `milliseconds`. */
@@ -130,9 +170,9 @@ function within(milliseconds: number): () => boolean {
 /** All that the frozen window needs. */
 function prepareWindow(
   images: ImagesDirectory,
-  { shardPages, requireComplete }: DumpSettings,
+  { shardPages, requireComplete, mode, onBrokenChain }: DumpSettings,
   target: TargetIdentity,
-  { crew, survey, area }: Made,
+  { crew, survey, area, tracking }: Made,
 ): WindowInput {
   return {
     target,
@@ -142,11 +182,18 @@ function prepareWindow(
     processes: checkProcesses(target),
     shardPages,
     requireComplete,
+    mode,
+    onBrokenChain,
+    tracking,
+    snapshotId: randomUUID(),
     batchPages: BATCH_PAGES,
     stagingAddress: area.staging.address,
     stagingBytes: area.stagingBytes,
     pagesFd: images.createFile(PAGES_NAME),
     expired: () => false,
+    openUserfaultfd: () => {
+      throw new TidemarkError('INTERNAL', 'nothing is injected before the freeze')
+    },
   }
 }
 
@@ -156,7 +203,11 @@ function takeMemory(
   window: WindowInput,
   { freezer, held }: Frozen,
 ): Omit<Taken, 'children' | 'begunUs'> {
-  const captured = captureFrozen({ ...window, expired: () => !freezer.holds })
+  const captured = captureFrozen({
+    ...window,
+    expired: () => !freezer.holds,
+    openUserfaultfd: () => freezer.openUserfaultfd(),
+  })
   const capturedUs = monotonicMicros()
   const facts = readTargetFacts(window.target, held.threads, uptimeMicros())
   if (settings.leaveStopped) freezer.keep(settings.maxFrozenMs)

@@ -61,7 +61,7 @@ export function explainProcessPage(pid: number, vaddr: number): PageExplanation 
   const page = pageAt(vaddr, pageSize())
   const { vmas, segments } = readAddressSpace(target, features)
   const vma = vmas[findVma(vmas, page)]
-  const source = openPagemap(target.tid, features)
+  const source = openPagemap(target.tid, features, 'all')
   const memory = new TargetMemory(pid, target.tid)
   try {
     const { chunks, shards, present } = scanHere(target, features, segments)
@@ -90,6 +90,7 @@ function scanHere(target: TargetIdentity, features: KernelFeatures, segments: Se
     scanTarget({
       target,
       features,
+      dirtyBit: 'all',
       segments,
       chunks,
       weights,

@@ -73,6 +73,10 @@ export class Freezer {
     })
   }
 
+  openUserfaultfd(): number {
+    throw new TidemarkError('INJECTION_REFUSED', 'injection is not there yet')
+  }
+
   /** Holds the target without a deadline from now on. Throws `FROZEN_TOO_LONG` where the freezer had let go before. */
   keep(maxFrozenMs: number): void {
     this.#leaveHeld(FREEZER_STATE.keeping, maxFrozenMs)

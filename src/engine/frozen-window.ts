@@ -6,6 +6,7 @@
  * (What exceeds the staging memory is written to the pages file, which was opened before.)
  */
 import { missingRanges, type MissingRange } from '../core/fate.js'
+import { countPages } from '../core/page-runs.js'
 import { planDump, planPages, type DumpPlan } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
@@ -17,9 +18,12 @@ import { confirmIdentity, type TargetIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
 import { rereadAddressSpace, type AddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
+import { beginInterval, findHolesIn } from './interval.js'
+import type { DumpMode, OnBrokenChain } from './options.js'
 import { sumOf, type WindowSteps } from './result.js'
 import { scanTarget } from './scan-target.js'
 import type { Survey } from './survey.js'
+import { brokenChain, type Tracking } from './tracking.js'
 
 /** What the window needs, all made before the freeze. */
 export interface WindowInput {
@@ -31,6 +35,10 @@ export interface WindowInput {
   readonly processes: ReadonlySet<number>
   readonly shardPages: number | undefined
   readonly requireComplete: boolean
+  readonly mode: DumpMode
+  readonly onBrokenChain: OnBrokenChain
+  readonly tracking: Tracking
+  readonly snapshotId: string
   readonly batchPages: number
   readonly stagingAddress: number
   /** Bytes of staging memory, a multiple of a batch; the streaming buffers lie behind them. */
@@ -38,12 +46,19 @@ export interface WindowInput {
   readonly pagesFd: number
   /** Whether the freezer has let the target go. */
   readonly expired: () => boolean
+  /** Opens a userfaultfd inside the standing target. */
+  readonly openUserfaultfd: () => number
 }
 
 /** The target's memory, taken. */
 export interface Captured {
   readonly space: AddressSpace
   readonly plan: DumpPlan
+  /** Pages that the process holds and a snapshot must have. */
+  readonly pagesScanned: number
+  readonly cleanNotInParent: number
+  /** Why the dump is full though a parent was given; empty where it is not. */
+  readonly fullBecause: string
   /** File pages that lie in staging memory; the others are in the pages file already. */
   readonly stagedPages: number
   readonly scanReports: readonly JobReport[]
@@ -57,7 +72,7 @@ export interface Captured {
 /** Takes the memory of a target that stands still. */
 export function captureFrozen(input: WindowInput): Captured {
   const lap = stopwatch()
-  const { target } = input
+  const { target, tracking } = input
   const { stat, status } = checkTarget(target, input.processes)
   const checksUs = lap()
   const space = rereadAddressSpace(target, input.features, input.survey.space)
@@ -65,6 +80,7 @@ export function captureFrozen(input: WindowInput): Captured {
   const scanned = scanTarget({
     target,
     features: input.features,
+    dirtyBit: tracking.tracker?.dirtyBit ?? 'all',
     segments: space.segments,
     chunks: input.survey.chunks,
     weights: input.survey.weights,
@@ -77,15 +93,31 @@ export function captureFrozen(input: WindowInput): Captured {
   const missing = [...missingRanges(space.vmas), ...unreadableRanges(input.features, scanned.reports)]
   if (input.requireComplete) refuseMissing(missing, target.pid)
   const scanUs = lap()
-  const plan = planDump(scanned.chunks, scanned.present)
+  const holes = findHolesIn(tracking, scanned, space.vmas, target.pid)
+  if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
+    throw brokenChain(target.pid, holes.fullBecause)
+  const plan = planDump(scanned.chunks, scanned.present, holes.bits)
   const planUs = lap()
-  const total = planPages(plan)
-  const stagedPages = Math.min(total, Math.floor(input.stagingBytes / pageSize()))
-  const copyReports = copyPlanned(input, plan, total, stagedPages)
-  if (sumOf(copyReports, 'pages') !== total)
-    throw new TidemarkError('INTERNAL', 'not every planned page was copied')
-  const steps = { checksUs, mapsUs, scanUs, planUs, captureUs: lap() }
-  return { space, plan, stagedPages, scanReports: scanned.reports, copyReports, missing, stat, status, steps }
+  const stagedPages = Math.min(planPages(plan), Math.floor(input.stagingBytes / pageSize()))
+  // A pre-dump copies from the running process, after the thaw.
+  const copyReports = input.mode === 'pre-dump' ? [] : copyAll(input, plan, stagedPages)
+  const captureUs = lap()
+  if (tracking.tracker !== undefined)
+    beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
+  return {
+    ...{ space, plan, stagedPages, copyReports, missing, stat, status },
+    pagesScanned: planPages(plan) + countPages(plan.holes),
+    cleanNotInParent: holes.cleanNotInParent,
+    fullBecause: holes.fullBecause,
+    scanReports: scanned.reports,
+    steps: { checksUs, mapsUs, scanUs, planUs, captureUs, resetUs: lap() },
+  }
+}
+
+function copyAll(input: WindowInput, plan: DumpPlan, stagedPages: number): JobReport[] {
+  const reports = copyPlanned(input, plan, planPages(plan), stagedPages)
+  if (sumOf(reports, 'pages') === planPages(plan)) return reports
+  throw new TidemarkError('INTERNAL', 'not every planned page was copied')
 }
 
 /** Has the crew copy the first `pages` pages of `plan`, the first `stagedPages` of them to staging memory. */
@@ -99,7 +131,10 @@ export function copyPlanned(
   const { pid, tid } = target
   const streamAddress = stagingAddress + stagingBytes
   return crew.runBlocking(
-    { kind: 'copy', pid, tid, plan, pages, batchPages, stagingAddress, stagedPages, streamAddress, pagesFd },
+    {
+      ...{ kind: 'copy', pid, tid, plan, pages, batchPages },
+      ...{ stagingAddress, stagedPages, streamAddress, pagesFd, gone: undefined },
+    },
     input.expired,
   )
 }

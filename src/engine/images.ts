@@ -1,11 +1,12 @@
 /** Writes all images of a snapshot but the pages: what the process is, where its pages lie, and the marker. */
 import { readFileSync, statSync } from 'node:fs'
+import { countPages } from '../core/page-runs.js'
 import { planPages } from '../core/plan.js'
 import type { Vma } from '../core/vma.js'
 import { collectFiles, type FileIdentity } from '../image/files.js'
 import { encodeFiles } from '../image/files.js'
 import type { ImagesDirectory } from '../image/images-dir.js'
-import { encodeInventory } from '../image/inventory.js'
+import { encodeInventory, PRE_DUMP_MODE } from '../image/inventory.js'
 import {
   encodeManifest,
   FORMAT_VERSION,
@@ -29,6 +30,7 @@ import {
 import type { TargetIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
 import type { Captured } from './frozen-window.js'
+import type { DumpMode } from './options.js'
 
 /** The N of pages-N.img: one process, one pages file. */
 const PAGES_ID = 1
@@ -73,6 +75,7 @@ export function writeImages(
   facts: TargetFacts,
   captured: Captured,
   vmas: readonly Vma[],
+  mode: DumpMode,
 ): ImageFile[] {
   const { target } = facts
   const id = String(target.nsPid)
@@ -90,7 +93,13 @@ export function writeImages(
     ),
     write('files.img', encodeFiles(files)),
     write('pstree.img', encodePstree([processEntry(facts, captured)])),
-    write('inventory.img', encodeInventory({ dumpUptimeUs: facts.uptimeUs })),
+    write(
+      'inventory.img',
+      encodeInventory({
+        dumpUptimeUs: facts.uptimeUs,
+        ...(mode === 'pre-dump' ? { preDumpMode: PRE_DUMP_MODE.READ } : {}),
+      }),
+    ),
   ]
 }
 
@@ -104,7 +113,10 @@ export function writeManifest(
   images: ImagesDirectory,
   facts: TargetFacts,
   captured: Captured,
-  rest: Pick<Manifest, 'snapshotId' | 'files' | 'warnings' | 'stats' | 'tidemarkVersion'>,
+  rest: Pick<
+    Manifest,
+    'snapshotId' | 'kind' | 'parent' | 'tracker' | 'files' | 'warnings' | 'stats' | 'tidemarkVersion'
+  >,
 ): void {
   const { target } = facts
   const size = pageSize()
@@ -114,6 +126,10 @@ export function writeManifest(
     formatVersion: FORMAT_VERSION,
     tidemarkVersion: rest.tidemarkVersion,
     snapshotId: rest.snapshotId,
+    kind: rest.kind,
+    parent: rest.parent,
+    tracker: rest.tracker,
+    fullBecause: captured.fullBecause,
     createdAt: new Date().toISOString(),
     pageSize: size,
     target: {
@@ -129,9 +145,11 @@ export function writeManifest(
     pagesId: PAGES_ID,
     counts: {
       vmas: captured.space.vmas.length,
-      pagesScanned: pages,
+      pagesScanned: captured.pagesScanned,
       pagesStored: pages,
-      runs: captured.plan.runCount,
+      pagesInParent: countPages(captured.plan.holes),
+      cleanNotInParent: captured.cleanNotInParent,
+      runs: captured.plan.runCount + captured.plan.holes.count,
       bytesStored: pages * size,
     },
     files: rest.files,

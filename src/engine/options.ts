@@ -1,5 +1,6 @@
 /** What a caller can ask of a dump, its defaults and bounds. */
 import { TidemarkError } from '../errors.js'
+import { TRACKER_NAMES, type TrackerName } from '../track/tracker.js'
 import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 
 /** What a dump is doing, for a progress bar. Never reported while the target stands still. */
@@ -9,6 +10,12 @@ export interface DumpProgress {
   readonly doneBytes: number
   readonly totalBytes: number
 }
+
+/** How memory is taken: from the standing process, or from the running one after its dirty bits were read and reset. */
+export type DumpMode = 'dump' | 'pre-dump'
+
+/** What to do where the parent's pages cannot be left out. */
+export type OnBrokenChain = 'full' | 'fail'
 
 /** Options of a dump. */
 export interface DumpOptions {
@@ -33,6 +40,16 @@ export interface DumpOptions {
   readonly leaveStopped?: boolean
   /** Fail with `INCOMPLETE` where the process has memory that neither the snapshot nor a file holds. Default false. */
   readonly requireComplete?: boolean
+  /** Parent images, relative to the images directory: pages that have not changed since are left to them. */
+  readonly prevImagesDir?: string
+  /** Track changes from this dump on, so that it can be a parent. Default: only where `prevImagesDir` is given. */
+  readonly trackMem?: boolean
+  /** How changes are found. Default `auto`: the best that works here. */
+  readonly tracker?: TrackerName | 'auto'
+  /** Where the parent cannot be built on: dump everything, or fail with `BROKEN_CHAIN`. Default `full`. */
+  readonly onBrokenChain?: OnBrokenChain
+  /** Take CRIU's word that the dirty bits were reset by the parent, its pre-dump, and by nobody since. Default false. */
+  readonly trustParent?: boolean
   /** Have the images on the disk before returning. Default true. */
   readonly sync?: boolean
   /** Aborts the dump between two steps; while the target stands still it takes effect at the thaw. */
@@ -52,6 +69,12 @@ export interface DumpSettings {
   readonly timeoutMs: number
   readonly leaveStopped: boolean
   readonly requireComplete: boolean
+  readonly mode: DumpMode
+  readonly prevImagesDir: string | undefined
+  readonly trackMem: boolean
+  readonly tracker: TrackerName | 'auto'
+  readonly onBrokenChain: OnBrokenChain
+  readonly trustParent: boolean
   readonly sync: boolean
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: DumpProgress) => void
@@ -62,7 +85,7 @@ const MAX_WORKERS = 256
 const MAX_PID = 2 ** 22
 
 /** Checks `options` and fills in defaults. Throws `BAD_OPTION`, naming the option. */
-export function settle(options: DumpOptions): DumpSettings {
+export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
   checkWhole('pid', options.pid, 1, MAX_PID)
   if (options.imagesDir === '') {
     throw new TidemarkError('BAD_OPTION', 'the images directory has no name', { option: 'imagesDir' })
@@ -73,7 +96,28 @@ export function settle(options: DumpOptions): DumpSettings {
   if (maxMemory !== undefined) checkWhole('maxMemory', maxMemory, 0, Number.MAX_SAFE_INTEGER)
   if (maxFrozenMs !== undefined) checkWhole('maxFrozenMs', maxFrozenMs, 1, 2 ** 31 - 1)
   if (timeoutMs !== undefined) checkWhole('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
+  const tracker = options.tracker ?? 'auto'
+  if (tracker !== 'auto' && !TRACKER_NAMES.includes(tracker)) {
+    const known = ['auto', ...TRACKER_NAMES].join(', ')
+    throw new TidemarkError('BAD_OPTION', `tracker must be one of ${known}`, { option: 'tracker' })
+  }
+  if (mode === 'pre-dump' && options.leaveStopped === true) {
+    throw new TidemarkError('BAD_OPTION', 'a pre-dump leaves the process running: no --leave-stopped', {
+      option: 'leaveStopped',
+    })
+  }
+  if (options.prevImagesDir === '') {
+    throw new TidemarkError('BAD_OPTION', 'the parent images directory has no name', {
+      option: 'prevImagesDir',
+    })
+  }
   return {
+    mode,
+    prevImagesDir: options.prevImagesDir,
+    trackMem: (options.trackMem ?? false) || mode === 'pre-dump',
+    tracker,
+    onBrokenChain: options.onBrokenChain ?? 'full',
+    trustParent: options.trustParent ?? false,
     pid: options.pid,
     imagesDir: options.imagesDir,
     workers: workers ?? Math.min(MAX_WORKERS, availableCpus()),

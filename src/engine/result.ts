@@ -1,5 +1,7 @@
 /** What a dump tells of itself: the same numbers on the terminal, in --json, and in tidemark.json. */
 import type { MissingRange } from '../core/fate.js'
+import type { TrackerName } from '../track/tracker.js'
+import type { DumpMode } from './options.js'
 import type { JobReport } from '../tasks/jobs.js'
 
 /** Microseconds of each step between the stand and the thaw. */
@@ -10,6 +12,8 @@ export interface WindowSteps {
   readonly scanUs: number
   readonly planUs: number
   readonly captureUs: number
+  /** Next interval begun: recorded, registered, protected or cleared. */
+  readonly resetUs: number
 }
 
 /** Where the target's time went while it stood still, in microseconds. */
@@ -56,6 +60,19 @@ export interface DumpResult {
   /** Pages that the process holds and a snapshot must have. */
   readonly pagesScanned: number
   readonly pagesStored: number
+  /** Holes: pages whose content is in the parent images. */
+  readonly pagesInParent: number
+  /** Pages that were clean by the tracker and that the parent lacked: stored. */
+  readonly cleanNotInParent: number
+  /** Pages of a pre-dump that were gone before they could be copied. */
+  readonly pagesGone: number
+  readonly kind: DumpMode
+  /** The parent images, as the link in the images directory says; undefined for a full dump. */
+  readonly parent: string | undefined
+  /** What watches the process from now on, and why that; undefined where nothing does. */
+  readonly tracker: { readonly name: TrackerName; readonly why: string } | undefined
+  /** Why the dump is full though a parent was given; empty where it is not. */
+  readonly fullBecause: string
   readonly bytesStored: number
   /** Ranges of consecutive pages. */
   readonly runs: number

@@ -1,5 +1,5 @@
 /** After the thaw: what was taken is written, described and published. */
-import { randomUUID } from 'node:crypto'
+import { countPages } from '../core/page-runs.js'
 import { planPages } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import type { ImagesDirectory } from '../image/images-dir.js'
@@ -8,7 +8,8 @@ import { monotonicMicros } from '../kernel/clock.js'
 import { pageSize } from '../kernel/page-size.js'
 import type { JobReport } from '../tasks/jobs.js'
 import { completeFlags } from './address-space.js'
-import type { Captured, WindowInput } from './frozen-window.js'
+import { finishPages, type FinishedPages } from './finish-pages.js'
+import type { WindowInput } from './frozen-window.js'
 import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
@@ -24,19 +25,23 @@ export async function save(
   images: ImagesDirectory,
   settings: DumpSettings,
   window: WindowInput,
-  taken: Taken,
+  takenBefore: Taken,
 ): Promise<DumpResult> {
   throwIfAborted(settings.signal)
+  const finished = await finishPages(settings, window, takenBefore.captured)
+  const taken = { ...takenBefore, captured: finished.captured }
   const { captured, facts } = taken
-  const writing = writePages(settings, window, captured)
+  const writing = writePages(settings, window, finished)
   const files = await describe(images, window, taken, writing)
   const writes = await writing
   throwIfAborted(settings.signal)
-  if (sumOf(writes, 'pages') !== captured.stagedPages)
+  if (sumOf(writes, 'pages') !== finished.stagedPages)
     throw new TidemarkError('INTERNAL', 'not every page was written')
   const writtenUs = monotonicMicros()
   const warnings = findWarnings(taken)
-  const snapshotId = randomUUID()
+  const { snapshotId, tracking } = window
+  const parent = captured.fullBecause === '' ? tracking.parent : undefined
+  if (parent !== undefined) images.linkParent(parent.link)
   const frozen = frozenSteps(taken)
   const bytes = planPages(captured.plan) * pageSize()
   const all: ImageFile[] = [
@@ -47,14 +52,20 @@ export async function save(
       frozenTimeUs: frozenMicros(taken),
       memdumpTimeUs: frozen.scanUs + frozen.planUs + frozen.captureUs,
       memwriteTimeUs: writtenUs - taken.releasedUs,
-      pagesScanned: planPages(captured.plan),
-      pagesSkippedParent: 0,
+      pagesScanned: captured.pagesScanned,
+      pagesSkippedParent: countPages(captured.plan.holes),
       pagesWritten: planPages(captured.plan),
     }),
   ]
   const stats = { ...frozen, frozenUs: frozenMicros(taken) }
   writeManifest(images, facts, captured, {
     snapshotId,
+    kind: window.mode,
+    parent:
+      parent === undefined
+        ? undefined
+        : { link: parent.link, snapshotId: parent.chain.links[0]?.manifest?.snapshotId ?? '' },
+    tracker: tracking.tracker?.name ?? '',
     files: all,
     warnings,
     stats,
@@ -67,6 +78,8 @@ export async function save(
     snapshotId,
     warnings,
     ...describeCaptured(window, taken),
+    pagesGone: finished.pagesGone,
+    parent: parent?.link,
     wall: {
       prepareUs: taken.held.begunMicros - taken.begunUs,
       frozenUs: frozenMicros(taken),
@@ -91,6 +104,7 @@ async function describe(
       taken.facts,
       taken.captured,
       completeFlags(window.target, taken.captured.space.vmas),
+      window.mode,
     )
   } catch (error) {
     window.crew.stop()
@@ -103,16 +117,17 @@ async function describe(
 async function writePages(
   settings: DumpSettings,
   window: WindowInput,
-  captured: Captured,
+  { moves, stagedPages }: FinishedPages,
 ): Promise<JobReport[]> {
   const { crew, pagesFd, stagingAddress } = window
-  const byteLength = captured.stagedPages * pageSize()
+  const byteLength = stagedPages * pageSize()
   const job = {
     kind: 'write',
     pagesFd,
     address: stagingAddress,
-    byteLength,
-    bufferBytes: WRITE_BYTES,
+    moves,
+    pages: stagedPages,
+    bufferPages: WRITE_BYTES / pageSize(),
   } as const
   return await crew.run(job, () => {
     if (settings.signal?.aborted === true) crew.stop()
@@ -121,9 +136,12 @@ async function writePages(
   })
 }
 
-type CapturedResult = Omit<DumpResult, 'imagesDir' | 'snapshotId' | 'warnings' | 'wall' | 'workers'>
+type CapturedResult = Omit<
+  DumpResult,
+  'imagesDir' | 'snapshotId' | 'warnings' | 'wall' | 'workers' | 'pagesGone' | 'parent'
+>
 
-function describeCaptured({ target, features }: WindowInput, taken: Taken): CapturedResult {
+function describeCaptured({ target, features, mode, tracking }: WindowInput, taken: Taken): CapturedResult {
   const { captured, facts } = taken
   const pages = planPages(captured.plan)
   return {
@@ -133,10 +151,15 @@ function describeCaptured({ target, features }: WindowInput, taken: Taken): Capt
     threads: facts.threads.length,
     vmas: captured.space.vmas.length,
     pageSize: pageSize(),
-    pagesScanned: pages,
+    pagesScanned: captured.pagesScanned,
     pagesStored: pages,
+    pagesInParent: countPages(captured.plan.holes),
+    cleanNotInParent: captured.cleanNotInParent,
+    kind: mode,
+    tracker: tracking.tracker === undefined ? undefined : { name: tracking.tracker.name, why: tracking.why },
+    fullBecause: captured.fullBecause,
     bytesStored: pages * pageSize(),
-    runs: captured.plan.runCount,
+    runs: captured.plan.runCount + captured.plan.holes.count,
     guardPages: mergeGuards(captured.scanReports).reduce(
       (sum, guard) => sum + guard.endPage - guard.startPage,
       0,

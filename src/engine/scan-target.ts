@@ -10,6 +10,7 @@
  */
 import { allocateBitmap, WORD_SLOTS } from '../core/bitmap.js'
 import { CHUNK_PAGES, chunkDirectory, lowerChunk, slotCount, type ChunkDirectory } from '../core/chunks.js'
+import type { DirtyBit } from '../core/page-ranges.js'
 import type { Segments } from '../core/segments.js'
 import { cutShards, defaultShardPages, shardsOfChunks, type Shards } from '../core/shards.js'
 import type { KernelFeatures } from '../kernel/features.js'
@@ -20,6 +21,7 @@ import { NO_WORK, type JobReport, type ScanJob } from '../tasks/jobs.js'
 export interface ScanInput {
   readonly target: TargetIdentity
   readonly features: KernelFeatures
+  readonly dirtyBit: DirtyBit
   readonly segments: Segments
   /** Chunks that are known to be populated; may be empty, and need not be right. */
   readonly chunks: ChunkDirectory
@@ -101,14 +103,27 @@ function addReports(first: JobReport, second: JobReport): JobReport {
 }
 
 function scanJob(
-  { target, features, segments, frozen }: ScanInput,
+  { target, features, dirtyBit, segments, frozen }: ScanInput,
   chunks: ChunkDirectory,
   { present, dirty }: Bitmaps,
   shards: Shards,
   coverGaps: boolean,
 ): ScanJob {
   const { pid, tid } = target
-  return { kind: 'scan', pid, tid, features, chunks, segments, shards, coverGaps, present, dirty, frozen }
+  return {
+    kind: 'scan',
+    pid,
+    tid,
+    features,
+    dirtyBit,
+    chunks,
+    segments,
+    shards,
+    coverGaps,
+    present,
+    dirty,
+    frozen,
+  }
 }
 
 function allocateBitmaps(chunks: ChunkDirectory): Bitmaps {

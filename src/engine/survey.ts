@@ -12,7 +12,9 @@ import type { KernelFeatures } from '../kernel/features.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { readAddressSpace, type AddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
+import { findHolesIn } from './interval.js'
 import { scanTarget } from './scan-target.js'
+import type { Tracking } from './tracking.js'
 
 /** What the survey found. */
 export interface Survey {
@@ -36,6 +38,7 @@ const LONG_SCAN_US = 50_000
 export function surveyTarget(
   target: TargetIdentity,
   features: KernelFeatures,
+  tracking: Tracking,
   crew: Crew,
   expired: () => boolean,
 ): Survey {
@@ -47,9 +50,10 @@ export function surveyTarget(
   }
   for (let round = 0; round < REHEARSALS; round++) {
     const begun = monotonicMicros()
-    const { chunks, present } = scanTarget({
+    const scanned = scanTarget({
       target,
       features,
+      dirtyBit: tracking.tracker?.dirtyBit ?? 'all',
       segments: space.segments,
       chunks: found.chunks,
       weights: found.weights,
@@ -58,7 +62,9 @@ export function surveyTarget(
       frozen: false,
       run: (job) => crew.runBlocking(job, expired),
     })
-    found = { chunks, weights: chunkWeights(present, chunks.count), plan: planDump(chunks, present) }
+    const { chunks, present } = scanned
+    const { bits } = findHolesIn(tracking, scanned, space.vmas, target.pid)
+    found = { chunks, weights: chunkWeights(present, chunks.count), plan: planDump(chunks, present, bits) }
     if (monotonicMicros() - begun > LONG_SCAN_US) break
   }
   return { space, ...found }

@@ -45,6 +45,12 @@ export function findWarnings({ captured, children }: Taken): string[] {
       `children are not dumped: ${String(children.length)} (pid ${children.slice(0, EXAMPLES).join(', ')}${children.length > EXAMPLES ? ', ...' : ''})`,
     )
   }
+  if (captured.fullBecause !== '') warnings.push(`dumped in full: ${captured.fullBecause}`)
+  if (captured.cleanNotInParent > 0) {
+    warnings.push(
+      `pages that were not written since the parent and that it lacks are stored: ${String(captured.cleanNotInParent)}`,
+    )
+  }
   const unreadable = countUnreadable(captured.scanReports)
   if (unreadable > 0) {
     warnings.push(`pages that look swapped out and cannot be read are left out: ${String(unreadable)}`)

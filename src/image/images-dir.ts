@@ -2,7 +2,7 @@
  * The transaction that makes a snapshot: all of it appears in the images directory, or nothing.
  *
  *   create     DIR/.tidemark-partial/
- *   write      DIR/.tidemark-partial/{pages-1.img, pagemap-7.img, ..., tidemark.json}
+ *   write      DIR/.tidemark-partial/{pages-1.img, pagemap-7.img, ..., parent ->, tidemark.json}
  *   publish    sizes checked, synced; each renamed into DIR, tidemark.json last     the snapshot exists
  *   discard    everything that was made is removed
  *
@@ -20,6 +20,7 @@ import {
   renameSync,
   rmdirSync,
   rmSync,
+  symlinkSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -34,7 +35,7 @@ import {
   removeDirectories,
   syncDirectory,
 } from './open-directory.js'
-import { MANIFEST_NAME, type ImageFile } from './manifest.js'
+import { MANIFEST_NAME, PARENT_LINK, type ImageFile } from './manifest.js'
 import { PARTIAL_NAME, refuseOccupied, removeStaleRun, statOf } from './stale-run.js'
 
 const FILE_MODE = 0o600
@@ -72,6 +73,7 @@ export class ImagesDirectory {
   readonly #made: readonly string[]
   readonly #staged = new Map<string, StagedFile>()
   readonly #renamed: string[] = []
+  #hasParent = false
   #state: 'staging' | 'publishing' | 'published' | 'discarded' = 'staging'
 
   private constructor(path: string, fd: number, made: readonly string[]) {
@@ -135,6 +137,17 @@ export class ImagesDirectory {
     return bytes
   }
 
+  /** Makes the link to the parent images; `target` is relative to this directory. Throws `WRITE_FAILED`. */
+  linkParent(target: string): void {
+    this.#expect('staging')
+    try {
+      symlinkSync(target, join(this.path, PARTIAL_NAME, PARENT_LINK))
+      this.#hasParent = true
+    } catch (error) {
+      throw writeFailed(error, join(this.path, PARENT_LINK), 'symlink')
+    }
+  }
+
   /**
    * Makes the snapshot exist. Once it has returned, {@link discard} does nothing; if it throws, discard must follow.
    *
@@ -148,7 +161,9 @@ export class ImagesDirectory {
     this.#state = 'publishing'
     if (options.sync) await this.#syncStaged()
     for (const name of this.#staged.keys()) this.#refuseExisting(name)
+    if (this.#hasParent) this.#refuseExisting(PARENT_LINK)
     for (const { name } of options.files) this.#moveIntoPlace(name)
+    if (this.#hasParent) this.#moveIntoPlace(PARENT_LINK)
     // The marker must not reach the device before what it vouches for.
     if (options.sync) syncDirectory(this.path)
     this.#moveIntoPlace(MANIFEST_NAME)

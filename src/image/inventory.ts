@@ -2,6 +2,10 @@
  * inventory.img: by it CRIU takes a snapshot as a parent. It compares `dumpUptime` with the start time of
  * the process that now has the PID. source: criu/image.c get_parent_inventory, criu/mem.c detect_pid_reuse
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { codeOf, isTidemarkError } from '../errors.js'
+import { badImage } from './bad-image.js'
 import { INVENTORY_MAGICS } from './magic.js'
 import type { InventoryEntry } from './messages.js'
 import { decodeSingleImage, encodeImage } from './typed-image.js'
@@ -34,4 +38,15 @@ export function encodeInventory(inventory: Inventory): Uint8Array {
 /** The message of an inventory image. Throws `BAD_IMAGE`. */
 export function decodeInventory(bytes: Uint8Array, path: string): InventoryEntry {
   return decodeSingleImage(INVENTORY_MAGICS, 'inventory_entry', bytes, path)
+}
+
+/** The inventory in the images directory `folder`. Throws `BAD_IMAGE`. */
+export function readInventory(folder: string): InventoryEntry {
+  const path = join(folder, 'inventory.img')
+  try {
+    return decodeInventory(readFileSync(path), path)
+  } catch (error) {
+    if (isTidemarkError(error)) throw error
+    throw badImage(path, `can't be read: ${codeOf(error) ?? 'unknown'}`, error)
+  }
 }

@@ -39,6 +39,11 @@ export class JsonFields {
     return value
   }
 
+  /** Whether the object has `field`. */
+  has(field: string): boolean {
+    return this.#object.has(field)
+  }
+
   flag(field: string): boolean {
     const value = this.#get(field)
     if (typeof value !== 'boolean') throw this.#bad(field, 'is not true or false')

@@ -10,6 +10,9 @@ import { JsonFields } from './json-fields.js'
 /** Name of the marker in an images directory. */
 export const MANIFEST_NAME = 'tidemark.json'
 
+/** Name of the symbolic link to the parent images in an images directory. source: criu/include/image.h CR_PARENT_LINK */
+export const PARENT_LINK = 'parent'
+
 /** The format that this version writes, and the only one it reads. */
 export const FORMAT_VERSION = 1
 
@@ -38,11 +41,26 @@ export interface SnapshotTarget {
   readonly threads: number
 }
 
+/** How the content was taken: of a standing process, or of one that ran on, where only a later dump makes it consistent. */
+export const SNAPSHOT_KINDS = ['dump', 'pre-dump'] as const
+
+/** The parent images that a snapshot's holes point into. */
+export interface SnapshotParent {
+  /** Relative to the images directory, the target of its `parent` link. */
+  readonly link: string
+  /** The parent's own id; empty for images that CRIU wrote. */
+  readonly snapshotId: string
+}
+
 /** How much a snapshot holds. */
 export interface SnapshotCounts {
   readonly vmas: number
   readonly pagesScanned: number
   readonly pagesStored: number
+  /** Holes: pages whose content is in the parent images. */
+  readonly pagesInParent: number
+  /** Pages that were clean by the tracker and that the parent lacked: stored. */
+  readonly cleanNotInParent: number
   /** Runs in the pagemap. */
   readonly runs: number
   /** Of pages-N.img. */
@@ -65,6 +83,13 @@ export interface Manifest {
   readonly tidemarkVersion: string
   /** A UUID. */
   readonly snapshotId: string
+  readonly kind: (typeof SNAPSHOT_KINDS)[number]
+  /** Undefined for a full snapshot. */
+  readonly parent: SnapshotParent | undefined
+  /** What watches the process since this snapshot; empty where nothing does. */
+  readonly tracker: string
+  /** Why the snapshot is full though a parent was given; empty where it was not, or is not full. */
+  readonly fullBecause: string
   /** ISO 8601, UTC. */
   readonly createdAt: string
   /** In bytes. */
@@ -84,6 +109,7 @@ export interface Manifest {
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const UUID_OR_NONE = /^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$/
 const ISO_DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/
 const ADDRESS = /^0x[0-9a-f]{1,16}$/
 // What a marker names is removed when a killed run is cleaned up: never a path, never a hidden file.
@@ -106,6 +132,10 @@ export function decodeManifest(bytes: Uint8Array, path: string): Manifest {
     formatVersion,
     tidemarkVersion: fields.text('tidemarkVersion'),
     snapshotId: fields.text('snapshotId', UUID),
+    kind: decodeKind(fields, path),
+    parent: fields.has('parent') ? decodeParent(fields.object('parent')) : undefined,
+    tracker: fields.text('tracker'),
+    fullBecause: fields.text('fullBecause'),
     createdAt: fields.text('createdAt', ISO_DATE),
     pageSize: decodePageSize(fields, path),
     target: decodeTarget(fields.object('target')),
@@ -138,6 +168,17 @@ function decodePageSize(fields: JsonFields, path: string): number {
   return pageSize
 }
 
+function decodeKind(fields: JsonFields, path: string): Manifest['kind'] {
+  const kind = fields.text('kind')
+  const known = SNAPSHOT_KINDS.find((name) => name === kind)
+  if (known === undefined) throw badImage(path, `field kind is unknown: ${kind}`)
+  return known
+}
+
+function decodeParent(fields: JsonFields): SnapshotParent {
+  return { link: fields.text('link'), snapshotId: fields.text('snapshotId', UUID_OR_NONE) }
+}
+
 function decodeTarget(fields: JsonFields): SnapshotTarget {
   return {
     pid: fields.count('pid'),
@@ -156,6 +197,8 @@ function decodeCounts(fields: JsonFields): SnapshotCounts {
     vmas: fields.count('vmas'),
     pagesScanned: fields.count('pagesScanned'),
     pagesStored: fields.count('pagesStored'),
+    pagesInParent: fields.count('pagesInParent'),
+    cleanNotInParent: fields.count('cleanNotInParent'),
     runs: fields.count('runs'),
     bytesStored: fields.count('bytesStored'),
   }

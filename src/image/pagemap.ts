@@ -41,7 +41,7 @@ export interface Pagemap {
 }
 
 /**
- * pagemap-ID.img for `plan`: an entry a run, all present.
+ * pagemap-ID.img for `plan`: an entry a run, in address order; a hole's pages are in the parent.
  *
  * Both fields of the page count are written, so that CRIU before and since 4.2 can read it.
  *
@@ -49,15 +49,24 @@ export interface Pagemap {
  * @param pagesId - the N of pages-N.img
  */
 export function encodePagemap(plan: DumpPlan, pageSize: number, pagesId: number): Uint8Array {
+  const { holes } = plan
   const prefix = frameMessages(PAGEMAP_MAGICS, [encodeMessage('pagemap_head', { pagesId })])
-  const writer = openPagemapWriter(prefix, prefix.length + plan.runCount * USUAL_ENTRY_BYTES)
+  const writer = openPagemapWriter(prefix, prefix.length + (plan.runCount + holes.count) * USUAL_ENTRY_BYTES)
   const entry = { vaddr: 0, compatNrPages: 0, flags: PE_PRESENT, nrPages: 0 }
-  for (let run = 0; run < plan.runCount; run++) {
-    const pages = (plan.offsetPages[run + 1] ?? 0) - (plan.offsetPages[run] ?? 0)
-    entry.vaddr = (plan.startPage[run] ?? 0) * pageSize
+  const append = (page: number, pages: number, flags: number): void => {
+    entry.vaddr = page * pageSize
     entry.compatNrPages = Math.min(pages, MAX_U32)
     entry.nrPages = pages
+    entry.flags = flags
     writer.append(entry)
+  }
+  for (let run = 0, hole = 0; run < plan.runCount || hole < holes.count;) {
+    const page = plan.startPage[run] ?? Infinity
+    const holePage = holes.startPage[hole] ?? Infinity
+    if (page < holePage) {
+      append(page, (plan.offsetPages[run + 1] ?? 0) - (plan.offsetPages[run] ?? 0), PE_PRESENT)
+      run++
+    } else append(holePage, holes.pageCount[hole++] ?? 0, PE_PARENT)
   }
   return writer.finish()
 }

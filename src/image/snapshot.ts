@@ -115,8 +115,7 @@ export function readSnapshot(folder: string): Snapshot {
   const mmPath = join(folder, `mm-${pid}.img`)
   const mm = decodeAt(mmPath, decodeMm)
   const pageSize = manifest?.pageSize ?? pageSizeOf(mm, mmPath)
-  const pagemapPath = join(folder, `pagemap-${pid}.img`)
-  const pagemap = decodePagemap(readImage(pagemapPath), pagemapPath, pageSize)
+  const pagemap = readPagemap(folder, pid, pageSize)
   if (manifest !== undefined) checkManifest(manifest, folder, pagemap, mm)
   const images = {
     manifest,
@@ -128,26 +127,43 @@ export function readSnapshot(folder: string): Snapshot {
     files: decodeOptional(join(folder, 'files.img'), decodeFiles) ?? [],
     stats: decodeOptional(join(folder, 'stats-dump'), decodeDumpStats),
   }
-  const pagesPath = join(folder, `pages-${pagemap.pagesId}.img`)
-  const pagesFd = reading(pagesPath, () => openSync(pagesPath, 'r'))
+  const pages = openPages(folder, images)
+  return new Snapshot(images, pages.fd, pages.path)
+}
+
+/** pagemap-PID.img of `folder`. Throws `BAD_IMAGE`. */
+export function readPagemap(folder: string, pid: number, pageSize: number): Pagemap {
+  const path = join(folder, `pagemap-${pid}.img`)
+  return decodePagemap(readImage(path), path, pageSize)
+}
+
+/** The pages file that belongs to the pagemap, opened for reading; the caller closes it. Throws `BAD_IMAGE`. */
+export function openPages(
+  folder: string,
+  images: Pick<SnapshotImages, 'pagemap' | 'pageSize' | 'manifest'>,
+): { readonly fd: number; readonly path: string } {
+  const path = join(folder, `pages-${images.pagemap.pagesId}.img`)
+  const fd = reading(path, () => openSync(path, 'r'))
   try {
-    checkPagesSize(fstatSync(pagesFd).size, images, pagesPath)
-    return new Snapshot(images, pagesFd, pagesPath)
+    checkPagesSize(fstatSync(fd).size, images, path)
+    return { fd, path }
   } catch (error) {
-    closeSync(pagesFd)
+    closeSync(fd)
     throw error
   }
 }
 
-function readManifest(folder: string): Manifest | undefined {
+/** The marker of `folder`, or undefined where CRIU wrote the images. Throws `BAD_IMAGE` where there are none. */
+export function readManifest(folder: string): Manifest | undefined {
   const path = join(folder, MANIFEST_NAME)
   reading(folder, () => readdirSync(folder))
   if (existsSync(path)) return decodeManifest(readImage(path), path)
   if (existsSync(join(folder, PARTIAL_NAME))) {
     throw badImage(folder, 'no snapshot: a dump into it is under way, or was killed; dump again')
   }
-  if (existsSync(join(folder, 'pstree.img'))) return undefined
-  throw badImage(folder, `no snapshot: it has neither ${MANIFEST_NAME} nor CRIU's pstree.img`)
+  // A pre-dump of CRIU's has an inventory and no pstree.img.
+  if (['pstree.img', 'inventory.img'].some((name) => existsSync(join(folder, name)))) return undefined
+  throw badImage(folder, `no snapshot: it has neither ${MANIFEST_NAME} nor CRIU's images`)
 }
 
 function checkManifest(manifest: Manifest, folder: string, pagemap: Pagemap, mm: MmEntry): void {
@@ -170,7 +186,11 @@ function checkManifest(manifest: Manifest, folder: string, pagemap: Pagemap, mm:
 }
 
 /** CRIU may leave garbage behind the last page, and reads over it; Tidemark's file has its exact size. */
-function checkPagesSize(bytes: number, images: SnapshotImages, path: string): void {
+function checkPagesSize(
+  bytes: number,
+  images: Pick<SnapshotImages, 'pagemap' | 'pageSize' | 'manifest'>,
+  path: string,
+): void {
   const { pagemap, pageSize, manifest } = images
   const expected = (entryOffsets(pagemap)[pagemap.count] ?? 0) * pageSize
   if (bytes === expected || (manifest === undefined && bytes > expected)) return

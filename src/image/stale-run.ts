@@ -7,12 +7,12 @@
  * A run is killed in one of three states. Before publishing: all is in the folder. While publishing: the folder
  * still has tidemark.json, which names the files that may have left it. After: the folder is empty.
  */
-import { lstatSync, readdirSync, readFileSync, rmSync, unlinkSync, type Stats } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, unlinkSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 
 import { codeOf, TidemarkError } from '../errors.js'
 import { directoryUnusable, writeFailed } from './fs-error.js'
-import { decodeManifest, MANIFEST_NAME, type ImageFile } from './manifest.js'
+import { decodeManifest, MANIFEST_NAME, PARENT_LINK, type ImageFile, type Manifest } from './manifest.js'
 
 /** The folder in an images directory in which files are staged. */
 export const PARTIAL_NAME = '.tidemark-partial'
@@ -33,7 +33,9 @@ export function removeStaleRun(folder: string): void {
     throw new TidemarkError('IMAGES_DIR_UNUSABLE', message, { path: partial })
   }
   try {
-    for (const file of namedByStaleMarker(partial)) removeIfPublished(folder, partial, file)
+    const marker = readStaleMarker(partial)
+    for (const file of marker?.files ?? []) removeIfPublished(folder, partial, file)
+    if (marker?.parent !== undefined) removeParentLink(folder, partial, marker.parent.link)
     // Last, with the marker in it: a run killed in here is taken up again by the next.
     rmSync(partial, { recursive: true })
   } catch (error) {
@@ -44,7 +46,7 @@ export function removeStaleRun(folder: string): void {
 /** Throws `IMAGES_DIR_IN_USE` if `folder` holds a snapshot or images of any kind; other files don't matter. */
 export function refuseOccupied(folder: string): void {
   const found = list(folder).find(
-    (name) => name === MANIFEST_NAME || name === 'stats-dump' || name.endsWith('.img'),
+    (name) => [MANIFEST_NAME, PARENT_LINK, 'stats-dump'].includes(name) || name.endsWith('.img'),
   )
   if (found === undefined) return
   const what = found === MANIFEST_NAME ? 'a snapshot' : 'images'
@@ -65,14 +67,14 @@ function list(folder: string): string[] {
   }
 }
 
-/** The files that a marker in `partial` names; none if there is no marker, or half a one: then nothing was published. */
-function namedByStaleMarker(partial: string): readonly ImageFile[] {
+/** The marker in `partial`; undefined if there is none, or half a one: then nothing was published. */
+function readStaleMarker(partial: string): Manifest | undefined {
   const marker = join(partial, MANIFEST_NAME)
   try {
-    return decodeManifest(readFileSync(marker), marker).files
+    return decodeManifest(readFileSync(marker), marker)
   } catch (error) {
     const code = codeOf(error)
-    if (code === 'ENOENT' || code === 'BAD_IMAGE') return []
+    if (code === 'ENOENT' || code === 'BAD_IMAGE') return undefined
     throw error
   }
 }
@@ -83,4 +85,11 @@ function removeIfPublished(folder: string, partial: string, file: ImageFile): vo
   const path = join(folder, file.name)
   const stats = statOf(path)
   if (stats?.isFile() === true && stats.size === file.bytes) unlinkSync(path)
+}
+
+/** Removes the parent link from `folder` if the killed run moved it there. */
+function removeParentLink(folder: string, partial: string, target: string): void {
+  if (statOf(join(partial, PARENT_LINK)) !== undefined) return
+  const path = join(folder, PARENT_LINK)
+  if (statOf(path)?.isSymbolicLink() === true && readlinkSync(path) === target) unlinkSync(path)
 }

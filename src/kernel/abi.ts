@@ -11,12 +11,12 @@ export const PM_SCAN_ARG_BYTES = 96
 /** Members of struct pm_scan_arg, in 64-bit words. source: include/uapi/linux/fs.h */
 export const PM_SCAN_ARG = {
   size: 0,
+  flags: 1,
   start: 2,
   end: 3,
   walkEnd: 4,
   vec: 5,
   vecLen: 6,
-  maxPages: 7,
   inverted: 8,
   mask: 9,
   anyOf: 10,
@@ -25,6 +25,8 @@ export const PM_SCAN_ARG = {
 
 /** Categories of a page. source: include/uapi/linux/fs.h PAGE_IS_* */
 export const PAGE_IS = {
+  WPALLOWED: 1,
+  WRITTEN: 2,
   FILE: 4,
   PRESENT: 8,
   SWAPPED: 16,
@@ -82,3 +84,25 @@ export const PF_KTHREAD = 0x00200000
 
 /** flock's operations. source: include/uapi/asm-generic/fcntl.h */
 export const LOCK_EXCLUSIVE_NOW = 2 | 4
+
+/** Flags of PAGEMAP_SCAN: protect what matches; fail where a VMA cannot be. source: include/uapi/linux/fs.h */
+export const PM_SCAN = { WP_MATCHING: 1, CHECK_WPASYNC: 2 } as const
+
+/** System call numbers. source: arch/x86/entry/syscalls/syscall_64.tbl */
+export const SYS_PIDFD_OPEN = 434
+/** See SYS_PIDFD_OPEN. */
+export const SYS_PIDFD_GETFD = 438
+/** See SYS_PIDFD_OPEN. */
+export const SYS_USERFAULTFD = 323
+
+/** Requests: _IOWR(0xaa, 0x3f, 24), _IOWR(0xaa, 0, 32). source: include/uapi/linux/userfaultfd.h */
+export const UFFDIO = { API: 0xc018aa3f, REGISTER: 0xc020aa00 } as const
+
+/** Constants of the interface. source: the same */
+export const UFFD = {
+  API: 0xaan,
+  FEATURE_PAGEFAULT_FLAG_WP: 1n,
+  FEATURE_WP_ASYNC: 1n << 15n,
+  REGISTER_MODE_WP: 2n,
+  USER_MODE_ONLY: 1,
+} as const

@@ -59,6 +59,13 @@ export const pread = bind<[fd: number, buffer: Memory, length: number, offset: n
   'ulong',
   'int64_t',
 ])
+/** pwrite64 from a buffer. */
+export const pwrite = bind<[fd: number, buffer: Memory, length: number, offset: number]>('pwrite64', 'long', [
+  'int',
+  'void *',
+  'ulong',
+  'int64_t',
+])
 /** pwrite64 from memory of ours given by its address. */
 export const pwriteAt = bind<[fd: number, address: number, length: number, offset: number]>(
   'pwrite64',
@@ -87,6 +94,12 @@ export const madvise = bind<[address: number, length: number, advice: number]>('
 export const memset = bind<[address: number, byte: number, length: number]>('memset', 'uintptr_t', [
   'uintptr_t',
   'int',
+  'ulong',
+])
+/** memcmp(3): 0 where both are the same. */
+export const memcmp = bind<[a: number, b: number, length: number]>('memcmp', 'int', [
+  'uintptr_t',
+  'uintptr_t',
   'ulong',
 ])
 /** flock(2). */

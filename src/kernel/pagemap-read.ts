@@ -5,7 +5,14 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { SEGMENT_CLASS } from '../core/segments.js'
-import { pushRange, RANGE_DIRTY, RANGE_GUARD, RANGE_SWAPPED, type PageRanges } from '../core/page-ranges.js'
+import {
+  pushRange,
+  RANGE_DIRTY,
+  RANGE_GUARD,
+  RANGE_SWAPPED,
+  type DirtyBit,
+  type PageRanges,
+} from '../core/page-ranges.js'
 import type { KernelFeatures } from './features.js'
 import { pread, syscallError } from './libc.js'
 import type { PageFacts, PagemapSource } from './pagemap-source.js'
@@ -35,11 +42,13 @@ export class PagemapReader implements PagemapSource {
   readonly #tid: number
   readonly #fd: number
   readonly #features: KernelFeatures
+  readonly #dirtyBit: DirtyBit
 
-  constructor(tid: number, features: KernelFeatures) {
+  constructor(tid: number, features: KernelFeatures, dirtyBit: DirtyBit) {
     this.#tid = tid
     this.#fd = openSync(`/proc/${String(tid)}/pagemap`, 'r')
     this.#features = features
+    this.#dirtyBit = dirtyBit
   }
 
   scan(from: number, to: number, storeClass: number, out: PageRanges): number {
@@ -88,7 +97,10 @@ export class PagemapReader implements PagemapSource {
   #rangeFlags(index: number): number {
     const high = entries[2 * index + 1] ?? 0
     const swapped = (high & HIGH.swapped) === 0 ? 0 : RANGE_SWAPPED
-    const written = this.#features.softDirty && (high & HIGH.softDirty) === 0 ? 0 : RANGE_DIRTY
+    // A zero page over a file may have been put there without setting the bit.
+    const clean =
+      this.#dirtyBit === 'soft-dirty' && (high & HIGH.softDirty) === 0 && !this.#isZeroPage(index, high)
+    const written = clean ? 0 : RANGE_DIRTY
     return swapped | written | ((high & HIGH.guard) === 0 ? 0 : RANGE_GUARD)
   }
 

@@ -6,9 +6,10 @@
  */
 import { closeSync, openSync } from 'node:fs'
 import { TidemarkError } from '../errors.js'
+import { setBits } from '../core/bitmap.js'
 import { fillRemoteIovecs, IOVEC_BYTES, MAX_IOVECS, pageAtOffset, setIovec } from '../core/iovec.js'
 import { runAtOffset, type DumpPlan } from '../core/plan.js'
-import { EFAULT, errno, ESRCH, pread, preadAt, processVmReadv, syscallError } from './libc.js'
+import { EFAULT, errno, ESRCH, pread, preadAt, processVmReadv, pwrite, syscallError } from './libc.js'
 import { pageSize } from './page-size.js'
 import { isGone, targetDied } from './procfs.js'
 
@@ -56,6 +57,26 @@ export class TargetMemory {
       if (got < 0) this.#checkFault()
       at += Math.max(0, Math.floor(got / this.#pageSize))
       at = this.#forceRun(plan, at, fill.endPage, address + (at - start) * this.#pageSize)
+    }
+  }
+
+  /**
+   * The same for a target that runs: a page that is gone, or that may not be read, gets its bit in `gone` (by file page).
+   *
+   * Nothing is read by force: what is mapped at an address by now may be a device.
+   */
+  copyThere(plan: DumpPlan, start: number, end: number, address: number, gone: Int32Array): void {
+    for (let at = start; at < end;) {
+      const fill = fillRemoteIovecs(plan, at, end, this.#pageSize, this.#remote)
+      const wanted = (fill.endPage - at) * this.#pageSize
+      setIovec(this.#local, 0, address + (at - start) * this.#pageSize, wanted)
+      const got = processVmReadv(this.#tid, this.#local, 1, this.#remote, fill.count, 0)
+      if (got < 0) this.#checkFault()
+      const copied = Math.max(0, Math.floor(got / this.#pageSize))
+      at += copied
+      if (got === wanted) continue
+      setBits(gone, at, at + 1)
+      at++
     }
   }
 
@@ -109,5 +130,23 @@ export class TargetMemory {
       `the page at ${vaddr} of process ${String(this.#pid)} is there but cannot be read; nothing was saved`,
       { pid: this.#pid, vaddr },
     )
+  }
+}
+
+/**
+ * Rewrites the byte at each of `addresses` of a standing process with its own value, through any protection.
+ *
+ * @param tid - a live thread of it
+ * @returns false where the kernel forbids it (Linux 6.12 can, by proc_mem.force_override)
+ */
+export function forceRewrite(tid: number, addresses: readonly number[]): boolean {
+  const fd = openSync(`/proc/${String(tid)}/mem`, 'r+')
+  const byte = new Uint8Array(1)
+  try {
+    return addresses.every(
+      (address) => pread(fd, byte, 1, address) === 1 && pwrite(fd, byte, 1, address) === 1,
+    )
+  } finally {
+    closeSync(fd)
   }
 }

@@ -34,9 +34,9 @@ export function copyPages(
     const start = batch * job.batchPages
     const end = Math.min(total, start + job.batchPages)
     if (end <= job.stagedPages) {
-      memory.copyPages(job.plan, start, end, job.stagingAddress + start * size)
+      copyBatch(job, memory, start, end, job.stagingAddress + start * size)
     } else {
-      memory.copyPages(job.plan, start, end, buffer)
+      copyBatch(job, memory, start, end, buffer)
       writeFully(job.pagesFd, buffer, (end - start) * size, start * size)
       streamedPages += end - start
     }
@@ -44,4 +44,9 @@ export function copyPages(
     pages += end - start
   }
   return { pieces, pages, streamedPages }
+}
+
+function copyBatch(job: CopyJob, memory: TargetMemory, start: number, end: number, address: number): void {
+  if (job.gone === undefined) memory.copyPages(job.plan, start, end, address)
+  else memory.copyThere(job.plan, start, end, address, job.gone)
 }

@@ -1,6 +1,8 @@
 /** What a thread of the crew can be asked to do. Plain data over shared memory: nothing large is copied. */
+import type { LocatedPages } from '../core/chain-pages.js'
 import type { ChunkDirectory } from '../core/chunks.js'
-import type { DumpPlan } from '../core/plan.js'
+import type { DirtyBit } from '../core/page-ranges.js'
+import type { DumpPlan, PageMoves } from '../core/plan.js'
 import type { Segments } from '../core/segments.js'
 import type { Shards } from '../core/shards.js'
 import type { ErrorData } from '../errors.js'
@@ -24,6 +26,7 @@ export interface PopulateJob {
 export interface ScanJob extends JobTarget {
   readonly kind: 'scan'
   readonly features: KernelFeatures
+  readonly dirtyBit: DirtyBit
   readonly chunks: ChunkDirectory
   readonly segments: Segments
   readonly shards: Shards
@@ -49,15 +52,52 @@ export interface CopyJob extends JobTarget {
   /** One buffer of `batchPages` for each thread, for what is streamed. */
   readonly streamAddress: number
   readonly pagesFd: number
+  /**
+   * Where the target runs: a bit for each page of the plan, set where the page is gone. Without it a page that
+   * cannot be read fails the job.
+   */
+  readonly gone: Int32Array | undefined
+}
+
+/** Compares staged pages with those of a chain of images. */
+export interface CompareJob {
+  readonly kind: 'compare'
+  readonly plan: DumpPlan
+  readonly stagingAddress: number
+  /** Pages from the first on that are staged. */
+  readonly stagedPages: number
+  readonly batchPages: number
+  /** One buffer of `batchPages` for each thread. */
+  readonly bufferAddress: number
+  readonly located: LocatedPages
+  /** Descriptor of each link's pages file. */
+  readonly pagesFds: readonly number[]
+  /** A bit for each page of the plan: set where the chain has the same bytes. */
+  readonly same: Int32Array
+}
+
+/** Write-protects the written pages of the target. */
+export interface ProtectJob extends JobTarget {
+  readonly kind: 'protect'
+  readonly chunks: ChunkDirectory
+  /** Of what is registered. */
+  readonly segments: Segments
+  readonly shards: Shards
+  /** What the scan found dirty: nothing else may need protection. */
+  readonly dirty: Int32Array
 }
 
 /** Writes staging memory to the pages file, each byte to its final offset. */
 export interface WriteJob {
   readonly kind: 'write'
   readonly pagesFd: number
+  /** Where staged page 0 is. */
   readonly address: number
-  readonly byteLength: number
-  readonly bufferBytes: number
+  /** Where each staged page goes, all of them below `pages` in the file. */
+  readonly moves: PageMoves
+  /** Pages of the file, from the first on, that come from staging memory. */
+  readonly pages: number
+  readonly bufferPages: number
 }
 
 /** Ends the thread's long task. */
@@ -66,7 +106,7 @@ export interface EndJob {
 }
 
 /** A job of any kind. */
-export type Job = PopulateJob | ScanJob | CopyJob | WriteJob | EndJob
+export type Job = PopulateJob | ScanJob | CopyJob | CompareJob | ProtectJob | WriteJob | EndJob
 
 /** What one thread did in one phase. */
 export interface JobReport {

@@ -3,8 +3,10 @@ import { openPagemap } from '../kernel/open-pagemap.js'
 import { populate } from '../kernel/staging.js'
 import { TargetMemory } from '../kernel/target-memory.js'
 import { takePiece } from './control.js'
+import { comparePages } from './compare-pages.js'
 import { copyPages } from './copy-pages.js'
 import { NO_WORK, type CopyJob, type Job, type JobReport, type PopulateJob, type ScanJob } from './jobs.js'
+import { protectPages } from './protect-pages.js'
 import { ShardScanner } from './scan-shard.js'
 import { writePages } from './write-pages.js'
 
@@ -28,6 +30,10 @@ function work(job: Job, control: Int32Array, thread: number): Partial<JobReport>
       return runScan(job, control)
     case 'copy':
       return runCopy(job, control, thread)
+    case 'compare':
+      return comparePages(job, control, thread)
+    case 'protect':
+      return protectPages(job, control)
     case 'write':
       return writePages(job, control)
     case 'end':
@@ -47,7 +53,7 @@ function runPopulate(job: PopulateJob, control: Int32Array): Partial<JobReport> 
 }
 
 function runScan(job: ScanJob, control: Int32Array): Partial<JobReport> {
-  const source = openPagemap(job.tid, job.features)
+  const source = openPagemap(job.tid, job.features, job.dirtyBit)
   const memory = new TargetMemory(job.pid, job.tid)
   try {
     const scanner = new ShardScanner(job, source, memory)

@@ -1,4 +1,5 @@
 /** Writes staging memory to the pages file after the thaw, piece by piece, each to its final offset. */
+import type { PageMoves } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import { EINTR, errno, errnoName, pwriteAt } from '../kernel/libc.js'
 import { pageSize } from '../kernel/page-size.js'
@@ -13,18 +14,41 @@ export interface WriteCounts {
 
 /** Writes pieces from the queue until it is empty. */
 export function writePages(job: WriteJob, control: Int32Array): WriteCounts {
-  const total = Math.ceil(job.byteLength / job.bufferBytes)
+  const total = Math.ceil(job.pages / job.bufferPages)
   let pieces = 0
-  let bytes = 0
+  let pages = 0
   for (let piece = takePiece(control, total); piece >= 0; piece = takePiece(control, total)) {
-    const offset = piece * job.bufferBytes
-    const length = Math.min(job.bufferBytes, job.byteLength - offset)
-    writeFully(job.pagesFd, job.address + offset, length, offset)
+    const start = piece * job.bufferPages
+    const end = Math.min(job.pages, start + job.bufferPages)
+    writePiece(job, start, end)
     pieces++
-    bytes += length
+    pages += end - start
     Atomics.add(control, CREW.progress, 1)
   }
-  return { pieces, pages: bytes / pageSize() }
+  return { pieces, pages }
+}
+
+/** Writes pages [`start`, `end`) of the file, move by move. */
+function writePiece({ pagesFd, address, moves }: WriteJob, start: number, end: number): void {
+  const size = pageSize()
+  for (let move = moveAt(moves, start), at = start; at < end; move++) {
+    const stop = Math.min(end, moves.toPage[move + 1] ?? end)
+    const from = (moves.fromPage[move] ?? 0) + at - (moves.toPage[move] ?? 0)
+    writeFully(pagesFd, address + from * size, (stop - at) * size, at * size)
+    at = stop
+  }
+}
+
+/** Index of the move that fills page `page` of the file. */
+function moveAt(moves: PageMoves, page: number): number {
+  let low = 0
+  let high = moves.count
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if ((moves.toPage[middle + 1] ?? 0) <= page) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 /** Writes `length` bytes of our memory at `address` to `offset` of the pages file. Throws `WRITE_FAILED`. */

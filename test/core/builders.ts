@@ -1,6 +1,7 @@
 /**
  * Values for the core's tests, written as one would draw them: plans as runs, VMAs as lines of maps.
  */
+import { NO_RUNS } from '../../src/core/page-runs.js'
 import type { DumpPlan } from '../../src/core/plan.js'
 import type { Vma } from '../../src/core/vma.js'
 
@@ -15,6 +16,7 @@ export function planOfRuns(runs: readonly Run[]): DumpPlan {
     runCount: runs.length,
     startPage: Float64Array.from(runs, ([start]) => start),
     offsetPages: Float64Array.from(offsets),
+    holes: NO_RUNS,
   }
 }
 

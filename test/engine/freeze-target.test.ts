@@ -19,7 +19,7 @@ const UNIFIED = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup'].find((path) =>
 )
 
 function settingsFor(pid: number, more: Partial<DumpSettings> = {}): DumpSettings {
-  return { ...settle({ pid, imagesDir: '/nonexistent' }), ...more }
+  return { ...settle({ pid, imagesDir: '/nonexistent' }, 'dump'), ...more }
 }
 
 /** Runs `use` with the victim in a new cgroup below `root`, and ends the victim before the cgroup is removed. */

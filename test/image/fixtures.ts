@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { codeOf } from '../../src/errors.js'
+import { NO_RUNS } from '../../src/core/page-runs.js'
 import type { DumpPlan } from '../../src/core/plan.js'
 import type { Vma } from '../../src/core/vma.js'
 import { FORMAT_VERSION, type ImageFile, type Manifest } from '../../src/image/manifest.js'
@@ -17,6 +18,7 @@ export function planOf(runs: readonly (readonly [number, number])[]): DumpPlan {
     runCount: runs.length,
     startPage: Float64Array.from(runs, ([start]) => start),
     offsetPages: Float64Array.from(offsets),
+    holes: NO_RUNS,
   }
 }
 
@@ -50,6 +52,10 @@ export function manifestOf(files: readonly ImageFile[]): Manifest {
     formatVersion: FORMAT_VERSION,
     tidemarkVersion: '0.1.0',
     snapshotId: '01234567-89ab-cdef-0123-456789abcdef',
+    kind: 'dump',
+    parent: undefined,
+    tracker: '',
+    fullBecause: '',
     createdAt: '2025-11-23T19:00:00.000Z',
     pageSize: 4096,
     target: {
@@ -63,7 +69,15 @@ export function manifestOf(files: readonly ImageFile[]): Manifest {
       threads: 1,
     },
     pagesId: 1,
-    counts: { vmas: 1, pagesScanned: 8, pagesStored: 3, runs: 2, bytesStored: 12288 },
+    counts: {
+      vmas: 1,
+      pagesScanned: 8,
+      pagesStored: 3,
+      pagesInParent: 0,
+      cleanNotInParent: 0,
+      runs: 2,
+      bytesStored: 12288,
+    },
     files,
     complete: false,
     missing: [{ reason: 'memfd', start: '0x1000', end: '0x3000', path: '/memfd:x (deleted)', pages: 2 }],

@@ -1,3 +1,4 @@
+import { NO_RUNS } from '../../src/core/page-runs.js'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 
@@ -105,6 +106,7 @@ describe('encoding a pagemap', () => {
       runCount: count,
       startPage: Float64Array.from({ length: count }, (_, run) => 0x7f0000000 + 3 * run),
       offsetPages: Float64Array.from({ length: count + 1 }, (_, run) => 2 * run),
+      holes: NO_RUNS,
     }
     const file = encodePagemap(plan, 4096, 1)
     expect(decodePagemap(file, 'p', 4096).count).toBe(count)

@@ -9,16 +9,17 @@ import { withVictim } from '../support/victim.js'
 import { scanAll, segmentsOf, testSource, withoutHugeZero } from './pagemap-contract.js'
 
 const features = probeKernel()
+const dirtyBit = features.softDirty ? 'soft-dirty' : 'all'
 const ifScan = describeIf(features.pagemapScan, 'PAGEMAP_SCAN needs Linux 6.7')
 const ifFrames = describeIf(isRoot, 'only CAP_SYS_ADMIN sees page frames, and so the zero page')
 
 ifFrames('by reading entries', () => {
-  testSource('/proc/PID/pagemap', (tid) => new PagemapReader(tid, features))
+  testSource('/proc/PID/pagemap', (tid) => new PagemapReader(tid, features, dirtyBit))
 })
 
 ifScan('by asking the kernel', () => {
   ifFrames('as compared with frames', () => {
-    testSource('PAGEMAP_SCAN', (tid) => new PagemapScanner(tid, features))
+    testSource('PAGEMAP_SCAN', (tid) => new PagemapScanner(tid, features, dirtyBit))
   })
 })
 
@@ -27,7 +28,10 @@ ifScan('both sources of page bits', () => {
     it('tell the same pages and flags of every segment, with any room', async () => {
       await withVictim('hard', [], async ({ pid }) => {
         await suspend(pid)
-        const sources = [new PagemapScanner(pid, features), new PagemapReader(pid, features)]
+        const sources = [
+          new PagemapScanner(pid, features, dirtyBit),
+          new PagemapReader(pid, features, dirtyBit),
+        ]
         try {
           for (const segment of segmentsOf(pid)) {
             const [scanned, read] = sources.map((source, index) =>
@@ -49,13 +53,13 @@ describe('opening a source of page bits', () => {
     ['/proc/PID/pagemap', false],
   ])('takes %s as the features tell', (name, pagemapScan) => {
     const known: KernelFeatures = { ...features, pagemapScan }
-    const source = openPagemap(process.pid, known)
+    const source = openPagemap(process.pid, known, 'all')
     source.close()
     expect(source.name).toBe(name)
   })
 
   it('fails with TARGET_DIED for a process that is gone', () => {
     const died = expect.objectContaining({ code: 'TARGET_DIED', details: { pid: 2 ** 22 } })
-    expect(() => openPagemap(2 ** 22, features)).toThrow(died)
+    expect(() => openPagemap(2 ** 22, features, 'all')).toThrow(died)
   })
 })

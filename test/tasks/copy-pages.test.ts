@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
-import type { DumpPlan } from '../../src/core/plan.js'
+import { noMoves, type DumpPlan } from '../../src/core/plan.js'
 import { TargetMemory } from '../../src/kernel/target-memory.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { copyPages, type CopyCounts } from '../../src/tasks/copy-pages.js'
@@ -60,11 +60,13 @@ describe('copying pages', () => {
             ...{ pid: victim.pid, tid: victim.pid, plan, pages: options.pages ?? pages.length },
             ...{ batchPages, stagedPages, stagingAddress, pagesFd },
             streamAddress: stagingAddress + stagedPages * PAGE,
+            gone: undefined,
           }
           const counts = copyPages(job, memory, options.control ?? allocateControl(CREW.words), thread)
           const byteLength = stagedPages * PAGE
           if (write) {
-            const buffers = { address: stagingAddress, byteLength, bufferBytes: 3 * PAGE }
+            const moves = noMoves(stagedPages)
+            const buffers = { address: stagingAddress, moves, pages: stagedPages, bufferPages: 3 }
             writePages({ kind: 'write', pagesFd, ...buffers }, allocateControl(CREW.words))
           }
           return { counts, staged: ownBytes(stagingAddress, byteLength), file: readFileSync(path) }

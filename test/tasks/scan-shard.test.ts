@@ -63,9 +63,10 @@ function scan(pid: number, options: ScanOptions): Scanned {
   const known = options.features ?? features
   const job: ScanJob = {
     kind: 'scan',
+    dirtyBit: known.softDirty ? 'soft-dirty' : 'all',
     ...{ pid, tid: pid, features: known, chunks, segments, shards, coverGaps, present, dirty, frozen },
   }
-  const source = openPagemap(pid, known)
+  const source = openPagemap(pid, known, job.dirtyBit)
   const memory = new TargetMemory(pid, pid)
   try {
     const scanner = new ShardScanner(job, source, memory)

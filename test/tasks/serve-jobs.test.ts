@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { MessageChannel, receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { describe, expect, it } from '@jest/globals'
 import { Piscina } from 'piscina'
+import { noMoves } from '../../src/core/plan.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { NO_WORK, type Job, type JobReport } from '../../src/tasks/jobs.js'
 import { planOfRuns } from '../core/builders.js'
@@ -100,7 +101,7 @@ describe('the long task of the threads', () => {
       await withVictim('plain', [], async ({ pid }) => {
         // No process may map its first pages. source: mmap_min_addr in Documentation/admin-guide/sysctl/vm.rst
         const plan = planOfRuns([[1, 3]])
-        const pages = { pages: 3, batchPages: 1, stagedPages: 3, pagesFd: -1 }
+        const pages = { pages: 3, batchPages: 1, stagedPages: 3, pagesFd: -1, gone: undefined }
         const reports = await whileOwnPages(5, (stagingAddress) =>
           run({
             kind: 'copy',
@@ -152,13 +153,14 @@ async function copyAndWrite(
       kind: 'copy',
       ...{ pid, tid: pid, plan, pages: 1000, batchPages, stagedPages: 600, stagingAddress, pagesFd: fd },
       streamAddress: stagingAddress + 600 * PAGE,
+      gone: undefined,
     })
     expect([sum(copies, 'pieces'), sum(copies, 'pages')]).toEqual([20, 1000])
     expect([sum(copies, 'streamedPages'), sum(copies, 'forcedPages')]).toEqual([400, 0])
     const byteLength = 600 * PAGE
     const writes = await run({
       kind: 'write',
-      ...{ pagesFd: fd, address: stagingAddress, byteLength, bufferBytes: 16 * PAGE },
+      ...{ pagesFd: fd, address: stagingAddress, moves: noMoves(600), pages: 600, bufferPages: 16 },
     })
     expect([sum(writes, 'pieces'), sum(writes, 'pages')]).toEqual([38, 600])
     const staged = ownBytes(stagingAddress, byteLength)

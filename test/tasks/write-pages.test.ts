@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { memset, munmap } from '../../src/kernel/libc.js'
 import { mapStaging, unmapStaging } from '../../src/kernel/staging.js'
+import { noMoves } from '../../src/core/plan.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { writeFully, writePages } from '../../src/tasks/write-pages.js'
 import { ownBytes, withOwnPages } from '../kernel/own-memory.js'
@@ -37,7 +38,7 @@ describe('writing pages', () => {
         number(address, 10)
         const job = { kind: 'write', pagesFd: fd, address } as const
         const control = allocateControl(CREW.words)
-        const counts = writePages({ ...job, byteLength: 10 * PAGE, bufferBytes: piecePages * PAGE }, control)
+        const counts = writePages({ ...job, moves: noMoves(10), pages: 10, bufferPages: piecePages }, control)
         const pieces = Math.ceil(10 / piecePages)
         expect(counts).toEqual({ pieces, pages: 10 })
         expect(Atomics.load(control, CREW.progress)).toBe(pieces)
@@ -48,7 +49,8 @@ describe('writing pages', () => {
 
   it('writes nothing where there is nothing', async () => {
     await withFile((fd, path) => {
-      const job = { kind: 'write', pagesFd: fd, address: 0, byteLength: 0, bufferBytes: PAGE } as const
+      const nothing = { moves: noMoves(0), pages: 0, bufferPages: 1 }
+      const job = { kind: 'write', pagesFd: fd, address: 0, ...nothing } as const
       expect(writePages(job, allocateControl(CREW.words))).toEqual({ pieces: 0, pages: 0 })
       expect(readFileSync(path)).toHaveLength(0)
     })
@@ -60,7 +62,7 @@ describe('writing pages', () => {
         number(address, 4)
         const control = allocateControl(CREW.words)
         Atomics.store(control, CREW.next, 2)
-        const sizes = { byteLength: 4 * PAGE, bufferBytes: PAGE }
+        const sizes = { moves: noMoves(4), pages: 4, bufferPages: 1 }
         writePages({ kind: 'write', pagesFd: fd, address, ...sizes }, control)
         const file = readFileSync(path)
         expect(file.subarray(0, 2 * PAGE).equals(Buffer.alloc(2 * PAGE))).toBe(true)

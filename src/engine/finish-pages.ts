@@ -1,0 +1,188 @@
+/**
+ * After the thaw: which of the captured pages go into the pages file, and where.
+ *
+ *   dump                     all of them, where the plan says
+ *   content tracker          those that differ from the parent's; the others become holes
+ *   pre-dump                 copied only now, from the running process; those that are gone are dropped
+ *
+ *   captured   |a b c d e|f g h|        staged | streamed to the file already
+ *   kept       |a   c d  |f   h|
+ *   file       |a c d f h|              staged pages written, streamed ones moved up, the rest cut off
+ */
+import { fstatSync, ftruncateSync, read, write } from 'node:fs'
+import { promisify } from 'node:util'
+import { allocateBitmap, countBits, setBits } from '../core/bitmap.js'
+import { countPages } from '../core/page-runs.js'
+import { noMoves, planPages, refinePlan, type DumpPlan, type PageMoves } from '../core/plan.js'
+import { TidemarkError } from '../errors.js'
+import { writeFailed } from '../image/fs-error.js'
+import { pageSize } from '../kernel/page-size.js'
+import { confirmIdentity } from '../kernel/target.js'
+import type { JobReport } from '../tasks/jobs.js'
+import { completeFlags } from './address-space.js'
+import type { Captured, WindowInput } from './frozen-window.js'
+import { throwIfAborted, type DumpSettings } from './options.js'
+
+/** Pages in their final places. */
+export interface FinishedPages {
+  /** What was captured, with the plan that holds for the images. */
+  readonly captured: Captured
+  /** Where staged pages go. */
+  readonly moves: PageMoves
+  /** Pages of the file, from the first on, that come from staging memory. */
+  readonly stagedPages: number
+  /** Pages that were gone before they could be copied. */
+  readonly pagesGone: number
+}
+
+/** Finds out what is stored, and brings what was streamed to its final place. */
+export async function finishPages(
+  settings: DumpSettings,
+  window: WindowInput,
+  captured: Captured,
+): Promise<FinishedPages> {
+  const { plan, stagedPages } = captured
+  const compares = window.tracking.tracker?.name === 'content' && window.tracking.parent !== undefined
+  if (window.mode === 'dump' && !compares)
+    return { captured, moves: noMoves(stagedPages), stagedPages, pagesGone: 0 }
+  const gone = allocateBitmap(planPages(plan))
+  const copyReports =
+    window.mode === 'dump' ? captured.copyReports : await copyRunning(settings, window, captured, gone)
+  const same = allocateBitmap(planPages(plan))
+  if (compares) await compareWithParent(settings, window, captured, same)
+  const refined = refinePlan(plan, same, gone)
+  const pagesGone = countBits(gone)
+  await moveStreamed(window.pagesFd, refined.moves, stagedPages, refined.plan)
+  return {
+    captured: {
+      ...captured,
+      copyReports,
+      plan: refined.plan,
+      pagesScanned: planPages(refined.plan) + countPages(refined.plan.holes),
+    },
+    moves: refined.moves,
+    stagedPages: movedFrom(refined.moves, stagedPages),
+    pagesGone,
+  }
+}
+
+/** Copies the planned pages of the running target; sets the bits of those that are gone. */
+async function copyRunning(
+  settings: DumpSettings,
+  window: WindowInput,
+  { plan, stagedPages, space }: Captured,
+  gone: Int32Array,
+): Promise<JobReport[]> {
+  const { target, crew, batchPages, stagingAddress, stagingBytes, pagesFd } = window
+  markBlocking(window, plan, completeFlags(target, space.vmas), gone)
+  const reports = await crew.run(
+    {
+      ...{ kind: 'copy', pid: target.pid, tid: target.tid, plan, pages: planPages(plan), batchPages },
+      ...{ stagingAddress, stagedPages, streamAddress: stagingAddress + stagingBytes, pagesFd, gone },
+    },
+    () => {
+      if (settings.signal?.aborted === true) crew.stop()
+    },
+  )
+  throwIfAborted(settings.signal)
+  // Another program's memory at the same addresses: the process has called exec meanwhile.
+  confirmIdentity(target)
+  return reports
+}
+
+/**
+ * Counts as gone what the target's own userfaultfd serves: were such a page missing by now, reading it would wait for
+ * that server, for ever if the server waits for us.
+ */
+function markBlocking(
+  { survey }: WindowInput,
+  plan: DumpPlan,
+  vmas: Captured['space']['vmas'],
+  gone: Int32Array,
+): void {
+  if (!survey.space.vmas.some((vma) => vma.flags?.has('um') === true)) return
+  let index = 0
+  for (let run = 0; run < plan.runCount; run++) {
+    const from = plan.offsetPages[run] ?? 0
+    for (let at = from; at < (plan.offsetPages[run + 1] ?? 0); at++) {
+      const page = (plan.startPage[run] ?? 0) + at - from
+      while (index < vmas.length && (vmas[index]?.endPage ?? 0) <= page) index++
+      const flags = vmas[index]?.flags
+      if (flags === undefined || flags.has('um')) setBits(gone, at, at + 1)
+    }
+  }
+}
+
+async function compareWithParent(
+  settings: DumpSettings,
+  window: WindowInput,
+  { plan, stagedPages }: Captured,
+  same: Int32Array,
+): Promise<void> {
+  const { crew, batchPages, stagingAddress, stagingBytes, tracking } = window
+  if (tracking.parent === undefined) return
+  const { located, links } = tracking.parent.chain
+  await crew.run(
+    {
+      ...{ kind: 'compare', plan, stagingAddress, stagedPages, batchPages, located, same },
+      bufferAddress: stagingAddress + stagingBytes,
+      pagesFds: links.map(({ pagesFd }) => pagesFd),
+    },
+    () => {
+      if (settings.signal?.aborted === true) crew.stop()
+    },
+  )
+  throwIfAborted(settings.signal)
+}
+
+/** Pages of the file that `moves` fills from places below `limit`. */
+function movedFrom(moves: PageMoves, limit: number): number {
+  let pages = 0
+  for (let move = 0; move < moves.count; move++) {
+    const from = moves.fromPage[move] ?? 0
+    const length = (moves.toPage[move + 1] ?? 0) - (moves.toPage[move] ?? 0)
+    pages += Math.max(0, Math.min(length, limit - from))
+  }
+  return pages
+}
+
+const MOVE_BYTES = 2 ** 22
+const readFile = promisify(read)
+const writeFile = promisify(write)
+
+/** Moves pages that are in the file already up to their final places, and cuts the file to its final size. */
+async function moveStreamed(
+  fd: number,
+  moves: PageMoves,
+  stagedPages: number,
+  plan: DumpPlan,
+): Promise<void> {
+  const size = pageSize()
+  const buffer = Buffer.allocUnsafeSlow(MOVE_BYTES)
+  try {
+    for (let move = 0; move < moves.count; move++) {
+      const from = moves.fromPage[move] ?? 0
+      const to = moves.toPage[move] ?? 0
+      const skipped = Math.max(0, stagedPages - from)
+      const pages = (moves.toPage[move + 1] ?? 0) - to
+      for (let at = skipped; at < pages && from !== to; at += MOVE_BYTES / size) {
+        const length = Math.min(MOVE_BYTES, (pages - at) * size)
+        const { bytesRead } = await readFile(fd, buffer, 0, length, (from + at) * size)
+        if (bytesRead !== length)
+          throw new TidemarkError('WRITE_FAILED', 'the pages file has shrunk while it was written')
+        await writeFully(fd, buffer, length, (to + at) * size)
+      }
+    }
+    const bytes = planPages(plan) * size
+    if (fstatSync(fd).size > bytes) ftruncateSync(fd, bytes)
+  } catch (error) {
+    throw writeFailed(error, 'the pages file')
+  }
+}
+
+async function writeFully(fd: number, buffer: Buffer, length: number, position: number): Promise<void> {
+  for (let done = 0; done < length;) {
+    const { bytesWritten } = await writeFile(fd, buffer, done, length - done, position + done)
+    done += bytesWritten
+  }
+}

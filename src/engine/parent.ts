@@ -1,0 +1,76 @@
+/** The parent images that a dump builds on, as `--prev-images-dir` names them. */
+import { realpathSync, statSync } from 'node:fs'
+import { relative, resolve } from 'node:path'
+import { codeOf, messageOf, TidemarkError } from '../errors.js'
+import { openChain, type Chain } from '../image/chain.js'
+import { readInventory } from '../image/inventory.js'
+import { USER_HZ } from '../kernel/clock.js'
+import { pageSize } from '../kernel/page-size.js'
+import { readBootId } from '../kernel/procfs.js'
+import type { TargetIdentity } from '../kernel/target.js'
+
+/** Parent images that can be read. The caller closes the chain. */
+export interface Parent {
+  /** For the `parent` link: relative to the images directory. */
+  readonly link: string
+  /** The parent with all its parents; it is the first link. */
+  readonly chain: Chain
+}
+
+/**
+ * The folder that `previous`, relative to the images directory as CRIU has it, means.
+ *
+ * @throws BAD_OPTION where there is no such directory, or where it is the images directory itself
+ */
+export function resolveParent(imagesDir: string, previous: string): string {
+  const path = resolve(imagesDir, previous)
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new TidemarkError(
+      'BAD_OPTION',
+      `--prev-images-dir ${previous}: there is no directory ${path} (it is relative to the images directory)`,
+      { option: 'prev-images-dir', path },
+    )
+  }
+  const folder = realpathSync(path)
+  if (folder !== imagesDir) return folder
+  throw new TidemarkError('BAD_OPTION', '--prev-images-dir is the images directory itself', {
+    option: 'prev-images-dir',
+    path,
+  })
+}
+
+/** Opens the parent in `folder`; a text instead says why it is none. */
+export function openParent(imagesDir: string, folder: string, target: TargetIdentity): Parent | string {
+  try {
+    const chain = openChain(folder, { pid: target.nsPid, pageSize: pageSize() })
+    if (chain.lost.length === 0) return { link: relative(imagesDir, folder), chain }
+    chain.close()
+    return `the parent is damaged: its own parent lacks ${String(chain.lost.length)} ranges of pages`
+  } catch (error) {
+    if (codeOf(error) === 'BAD_IMAGE') return `the parent is no whole snapshot (${messageOf(error)})`
+    throw error
+  }
+}
+
+/** Why a snapshot of Tidemark's is none of this very process; undefined where it is. */
+export function foreignProcess({ chain }: Parent, target: TargetIdentity): string | undefined {
+  const was = chain.links[0]?.manifest?.target
+  if (was === undefined) return undefined
+  if (was.bootId !== readBootId()) return 'the parent was taken before the machine was booted'
+  if (was.pid !== target.pid) return `the parent is of process ${String(was.pid)}`
+  if (was.startTimeTicks !== target.startTimeTicks)
+    return `the parent is of an earlier process ${String(was.pid)}, which has ended`
+  if (was.auxRandom !== target.auxRandom || was.auxRandom === '')
+    return 'the process has called exec since the parent was taken'
+  return undefined
+}
+
+/** Why images by CRIU cannot be of this very process; undefined where they can. */
+export function youngerThanInventory({ chain }: Parent, target: TargetIdentity): string | undefined {
+  const folder = chain.links[0]?.folder ?? ''
+  const { dumpUptime } = readInventory(folder)
+  if (dumpUptime === undefined) return "CRIU's inventory of the parent does not say when it was taken"
+  const takenTicks = Number(dumpUptime) / (1e6 / USER_HZ)
+  if (target.startTimeTicks < takenTicks) return undefined
+  return 'the process started after the parent was taken'
+}

@@ -1,0 +1,52 @@
+/**
+ * Dirty trackers: what tells which pages of a process were written since a moment that we choose.
+ *
+ *   reset          write ...  write           look
+ *   |<---------------- interval ------------->|
+ *   all clean      dirty: at least the pages written, never fewer
+ *
+ * A tracker may call a page dirty that was not written; it must never call one clean that was.
+ */
+import type { DirtyBit } from '../core/page-ranges.js'
+import type { Vma } from '../core/vma.js'
+
+/** All trackers, in the order in which `auto` tries them. */
+export const TRACKER_NAMES = ['soft-dirty', 'uffd-wp', 'content'] as const
+
+/** Name of a tracker. */
+export type TrackerName = (typeof TRACKER_NAMES)[number]
+
+/** What keeps a tracker going between two runs of Tidemark; plain data, part of the interval's record. */
+export interface TrackerState {
+  /** The userfaultfd in the target: its descriptor there and its inode. */
+  readonly userfaultfd?: { readonly fd: number; readonly inode: number }
+}
+
+/** A standing target, as a tracker needs it. */
+export interface StandingTarget {
+  readonly vmas: readonly Vma[]
+  /** Opens a userfaultfd inside the target; its descriptor there. */
+  readonly openUserfaultfd: () => number
+  /**
+   * Write-protects the written pages of `vmas` again, on all threads. Throws `TARGET_CHANGED` where it meets
+   * a written page that the scan before had not found dirty.
+   */
+  readonly protect: (vmas: readonly Vma[]) => void
+}
+
+/** One tracker on one process. */
+export interface Tracker {
+  readonly name: TrackerName
+  /** What the scan takes for written since the last reset. */
+  readonly dirtyBit: DirtyBit
+  /**
+   * Whether {@link reset} ends an interval: then it must be on record before, and holes are right only for
+   * the snapshot that began the interval.
+   */
+  readonly hasIntervals: boolean
+  /** Begins tracking where it has not yet; the target stands. What it returns belongs into the record, before the reset. */
+  prepare(target: StandingTarget): TrackerState
+  /** Makes every page clean; the target stands. Ends one interval and begins the next. */
+  reset(target: StandingTarget): void
+  close(): void
+}
