@@ -19,6 +19,14 @@ export {
   type ErrorDetails,
 } from './errors.js'
 export { showSnapshot, type SnapshotRun, type SnapshotSummary, type SnapshotVma } from './engine/show.js'
+export {
+  verify,
+  type CompareOptions,
+  type Comparison,
+  type Verification,
+  type VerifiedLink,
+} from './engine/verify.js'
+export { untrack, type Untracked } from './engine/untrack.js'
 export { explainProcessPage, explainSnapshotPage, type PageExplanation } from './engine/explain.js'
 export { checkSystem, type CheckRow } from './engine/check.js'
 export { VERSION } from './engine/version.js'

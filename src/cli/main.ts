@@ -7,6 +7,8 @@ import { runCheck } from './check-command.js'
 import { runDump } from './dump-command.js'
 import { runExplain } from './explain-command.js'
 import { reportError } from './output.js'
+import { runUntrack } from './untrack-command.js'
+import { runVerify } from './verify-command.js'
 import { runShow } from './show-command.js'
 
 const text = { type: 'string', requiresArg: true } as const
@@ -96,6 +98,28 @@ const parser = yargs(argv)
     (args) => {
       runExplain(args)
     },
+  )
+  .command(
+    'verify <dir>',
+    'check a chain of images, and with -t compare it with a process',
+    (command) =>
+      command
+        .positional('dir', { type: 'string', demandOption: true, describe: 'images directory' })
+        .options({
+          tree: { ...tree, describe: 'pid of a process to compare with; it stands meanwhile' },
+          'max-memory': dumpOptions['max-memory'],
+          'max-frozen': dumpOptions['max-frozen'],
+          json,
+        }),
+    async (args) => {
+      process.exitCode = await runVerify(args)
+    },
+  )
+  .command(
+    'untrack',
+    'take tracking off a process: its next dump is full',
+    (command) => command.options({ tree: { ...tree, demandOption: true }, json }),
+    (args) => runUntrack(args),
   )
   .command(
     'check',

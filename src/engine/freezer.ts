@@ -73,6 +73,10 @@ export class Freezer {
     })
   }
 
+  closeDescriptor(fd: number): void {
+    throw new TidemarkError('INJECTION_REFUSED', `injection is not there yet ${String(fd)}`)
+  }
+
   openUserfaultfd(): number {
     throw new TidemarkError('INJECTION_REFUSED', 'injection is not there yet')
   }

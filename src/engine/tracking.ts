@@ -31,6 +31,15 @@ export interface Tracking {
   readonly fullBecause: string
 }
 
+/** Of a capture that neither has a parent nor is to be one. */
+export const UNTRACKED: Tracking = {
+  tracker: undefined,
+  why: '',
+  parent: undefined,
+  canary: undefined,
+  fullBecause: '',
+}
+
 /** A choice of tracker, with its reason. */
 interface Choice {
   readonly name: TrackerName
@@ -51,8 +60,7 @@ export function planTracking(
   avoided: string,
 ): Tracking {
   const { prevImagesDir } = settings
-  if (prevImagesDir === undefined && !settings.trackMem)
-    return { tracker: undefined, why: '', parent: undefined, canary: undefined, fullBecause: '' }
+  if (prevImagesDir === undefined && !settings.trackMem) return UNTRACKED
   const opened =
     prevImagesDir === undefined
       ? undefined
