@@ -42,7 +42,7 @@ import {
   writeSignalMask,
 } from './registers.js'
 import { buildFrame, resumedRegisters } from './signal-frame.js'
-import { chooseThread, type ChosenThread, type HeldThreads } from './thread-choice.js'
+import { chooseThread, type ChosenThread, type HeldThreads, refuseProcess } from './thread-choice.js'
 
 /** A point at which we may be killed; see the table above. */
 export type InjectionStep =
@@ -92,6 +92,7 @@ export function withInjection<Result>(
 ): Result {
   const [anyThread] = held.threads
   if (anyThread === undefined) throw targetDied(held.pid)
+  refuseProcess(held)
   const stub = new CallStub(held.pid, anyThread)
   try {
     const thread = chooseThread(held, stub, options.onMainStack === true)
@@ -182,13 +183,15 @@ class Injection {
   /** Puts the thread back as it was, where it stood. */
   end(): void {
     const { tid, registers } = this.#thread
-    if (this.#isArmed) {
-      this.#bringToStand()
-      writeSignalMask(tid, this.#signalMask)
-      this.#onStep('unmasked')
-      writeRegisters(tid, registers)
-      this.#isArmed = false
+    if (!this.#isArmed) {
+      ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
+      return
     }
+    this.#bringToStand()
+    writeSignalMask(tid, this.#signalMask)
+    this.#onStep('unmasked')
+    writeRegisters(tid, registers)
+    this.#isArmed = false
     ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
     this.#onStep('restored')
   }

@@ -47,6 +47,15 @@ export function isInside(rip: number, section: { readonly start: number; readonl
   return rip >= section.start && rip < section.start + section.length
 }
 
+/** Throws `INJECTION_REFUSED` where threads stand in no ptrace stop, or are of a 32-bit process. */
+export function refuseProcess({ pid, threads, traced }: HeldThreads): void {
+  if (traced.length < threads.length)
+    throw injectionRefused(pid, 'a cgroup freezer holds some of its threads')
+  for (const tid of traced) {
+    if (readRegisters(tid) === undefined) throw injectionRefused(pid, 'it is a 32-bit process')
+  }
+}
+
 /**
  * A thread fit for the call, the main one only where its frame has to lie on the main stack.
  *
@@ -55,8 +64,6 @@ export function isInside(rip: number, section: { readonly start: number; readonl
  */
 export function chooseThread(held: HeldThreads, stub: CallStub, onMainStack: boolean): ChosenThread {
   const { pid } = held
-  if (held.traced.length < held.threads.length)
-    throw injectionRefused(pid, 'a cgroup freezer holds some of its threads')
   const reasons = new Set<string>()
   const asLast: ChosenThread[] = []
   // Of all threads before any is chosen: a frame of an earlier run that was killed may lie where ours would.
