@@ -18,6 +18,7 @@ export const EXIT_STATUS = {
   ALREADY_TRACED: 3,
   NOT_64_BIT: 3,
   SHARED_MM: 3,
+  INJECTION_REFUSED: 3,
   PERMISSION_DENIED: 4,
   IMAGES_DIR_IN_USE: 5,
   IMAGES_DIR_UNUSABLE: 5,
@@ -54,6 +55,8 @@ export interface ErrorDetails {
   /** Address in the target, in hex. */
   readonly vaddr?: string
   readonly option?: string
+  /** Why no system call may be run inside the target, in words. */
+  readonly reason?: string
   /** Signal that interrupted the dump, e.g. `SIGINT`. */
   readonly signal?: string
 }

@@ -39,9 +39,23 @@ export const PAGE_IS = {
 export const PTRACE = {
   CONT: 7,
   DETACH: 17,
+  SYSCALL: 24,
+  SETOPTIONS: 0x4200,
+  GETREGSET: 0x4204,
+  SETREGSET: 0x4205,
   SEIZE: 0x4206,
   INTERRUPT: 0x4207,
+  GETSIGMASK: 0x420a,
+  SETSIGMASK: 0x420b,
+  GET_RSEQ_CONFIGURATION: 0x420f,
+  GET_SYSCALL_USER_DISPATCH_CONFIG: 0x4211,
 } as const
+
+/** Options of PTRACE_SETOPTIONS. source: the same */
+export const PTRACE_O = { TRACESYSGOOD: 1, SUSPEND_SECCOMP: 0x200000 } as const
+
+/** Sets of registers for PTRACE_GETREGSET. source: include/uapi/linux/elf.h */
+export const NT = { PRSTATUS: 1, X86_XSTATE: 0x202 } as const
 
 /** What a stop was for, in the third byte of its status. source: include/uapi/linux/ptrace.h */
 export const PTRACE_EVENT_STOP = 128
@@ -75,6 +89,15 @@ export const MADV = { HUGEPAGE: 14, DONTDUMP: 16, POPULATE_WRITE: 23 } as const
 
 /** System call numbers. source: arch/x86/entry/syscalls/syscall_64.tbl */
 export const SYS_KCMP = 312
+
+/** System calls that are run inside a target. source: the same */
+export const SYS = { close: 3, rtSigreturn: 15, fcntl: 72, restartSyscall: 219, userfaultfd: 323 } as const
+
+/** fcntl's command for a duplicate at or above a number. source: include/uapi/linux/fcntl.h */
+export const F_DUPFD_CLOEXEC = 1030
+
+/** O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY. source: asm-generic/fcntl.h, linux/userfaultfd.h */
+export const UFFD_FLAGS = 0o2000000 + 0o4000 + 1
 
 /** kcmp's type for "same address space". source: include/uapi/linux/kcmp.h */
 export const KCMP_VM = 1

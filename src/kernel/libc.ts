@@ -125,7 +125,11 @@ export function errno(): number {
 
 /** errno of this thread's last call, by name, e.g. `ESRCH`. */
 export function errnoName(): string {
-  const value = koffi.errno()
+  return errnoNameOf(koffi.errno())
+}
+
+/** The name of an errno value, e.g. `ESRCH` for 3. */
+export function errnoNameOf(value: number): string {
   return ERRNO_NAMES.get(value) ?? `errno ${String(value)}`
 }
 

@@ -82,6 +82,11 @@ export class SeizedProcess {
     return [...this.#stopped, ...this.#held]
   }
 
+  /** Ids of those among them that stand in a ptrace stop; a cgroup holds the others. */
+  get traced(): number[] {
+    return [...this.#stopped]
+  }
+
   /**
    * Stops every thread, also those that start meanwhile.
    *

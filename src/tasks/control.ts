@@ -41,6 +41,8 @@ export const FREEZER_STATE = {
   abandoned: 8,
   /** All is taken, but the target is to stand until the images are there: no deadline any more. */
   keeping: 9,
+  /** The coordinator has posted an order for the held target, and waits for the answer; then held again. */
+  asked: 10,
 } as const
 
 /** A control block of `words` words. */

@@ -5,7 +5,9 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { errorToData, type ErrorData } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
+import { closeDescriptor, openUserfaultfd } from '../kernel/remote-descriptors.js'
 import { SeizedProcess } from '../kernel/seize.js'
+import type { HeldThreads } from '../kernel/thread-choice.js'
 import { FREEZER, FREEZER_STATE } from './control.js'
 
 /** What the thread gets at its start. */
@@ -52,8 +54,32 @@ export interface HoldFailed {
   readonly error: ErrorData
 }
 
+/** What the target is to do while it is held. */
+export type HoldOrder =
+  { readonly kind: 'openUserfaultfd' } | { readonly kind: 'closeDescriptor'; readonly fd: number }
+
+/** An order was carried out. */
+export interface OrderDone {
+  readonly kind: 'done'
+  /** The descriptor that the order was about. */
+  readonly fd: number
+}
+
+/** An order could not be carried out; the target is held as before. */
+export interface OrderFailed {
+  readonly kind: 'orderFailed'
+  readonly error: ErrorData
+}
+
+/** The freezer's deadline came before the order was carried out; what it had done by then is undone. */
+export interface OrderLate {
+  readonly kind: 'late'
+}
+
+type OrderAnswer = OrderDone | OrderFailed | OrderLate
+
 /** What the freezer tells the coordinator. */
-export type FreezerMessage = Held | Released | HoldFailed
+export type FreezerMessage = Held | Released | HoldFailed | OrderAnswer
 
 /** Serves one freeze. */
 export function holdTarget({ control, port }: HoldTask): void {
@@ -87,10 +113,13 @@ function hold(
   const { threads, rounds, wasStopped } = target
   post(port, { kind: 'held', threads, rounds, wasStopped, begunMicros, heldMicros })
   setState(control, FREEZER_STATE.held)
-  const left = request.maxFrozenMs - (heldMicros - begunMicros) / 1000
-  Atomics.wait(control, FREEZER.state, FREEZER_STATE.held, Math.max(0, left))
+  const deadline = performance.now() + request.maxFrozenMs - (heldMicros - begunMicros) / 1000
   const { held, expired, keeping, releasing, released } = FREEZER_STATE
-  let before = Atomics.compareExchange(control, FREEZER.state, held, expired)
+  let before = untilAsked(control, deadline)
+  while (before === FREEZER_STATE.asked) {
+    before = serveOrder(control, port, { pid: request.pid, threads, traced: target.traced }, deadline)
+    if (before === held) before = untilAsked(control, deadline)
+  }
   if (before === keeping) {
     Atomics.wait(control, FREEZER.state, keeping)
     before = Atomics.load(control, FREEZER.state)
@@ -100,6 +129,45 @@ function hold(
   target.release()
   post(port, { kind: 'released', releasedMicros: monotonicMicros() })
   setState(control, before === held ? expired : released)
+}
+
+/** Waits until the state is another than `held`, or makes it `expired` at the deadline. The state before that. */
+function untilAsked(control: Int32Array, deadline: number): number {
+  const { held, expired } = FREEZER_STATE
+  Atomics.wait(control, FREEZER.state, held, Math.max(0, deadline - performance.now()))
+  return Atomics.compareExchange(control, FREEZER.state, held, expired)
+}
+
+/**
+ * Carries out the order that waits in the port. The state after that: `held`, unless the coordinator has given up.
+ *
+ * The answer is there before the state changes, so whoever sees the change finds it.
+ */
+function serveOrder(control: Int32Array, port: MessagePort, target: HeldThreads, deadline: number): number {
+  const received: { message: HoldOrder } | undefined = receiveMessageOnPort(port)
+  if (received !== undefined) post(port, carryOut(received.message, target, deadline))
+  const { asked, held } = FREEZER_STATE
+  const before = Atomics.compareExchange(control, FREEZER.state, asked, held)
+  Atomics.notify(control, FREEZER.state)
+  return before === asked ? held : before
+}
+
+function carryOut(order: HoldOrder, target: HeldThreads, deadline: number): OrderAnswer {
+  try {
+    if (order.kind === 'closeDescriptor') {
+      closeDescriptor(target, order.fd, { deadline })
+      return { kind: 'done', fd: order.fd }
+    }
+    const fd = openUserfaultfd(target, { deadline })
+    if (performance.now() < deadline) return { kind: 'done', fd }
+    // Nobody could use it any more: the target is let go at once.
+    closeDescriptor(target, fd)
+    return { kind: 'late' }
+  } catch (error) {
+    return performance.now() < deadline
+      ? { kind: 'orderFailed', error: errorToData(error) }
+      : { kind: 'late' }
+  }
 }
 
 function post(port: MessagePort, message: FreezerMessage): void {

@@ -1,0 +1,270 @@
+/**
+ * Running system calls inside a target that is held by ptrace, so that it survives our death at any instant.
+ *
+ * Before its registers are touched, a thread gets a signal frame that holds all of them. From then on, wherever
+ * it stands when its tracer is gone, it runs into rt_sigreturn and finds itself as it was. "Kill" says what happens:
+ *
+ *   step       done by then                                        kill
+ *   stub       the stub is in the vdso                             nothing was changed
+ *   frame      the frame is written                                nothing was changed
+ *   armed      registers: rip = stub, rax = rt_sigreturn           rt_sigreturn
+ *   masked     all signals blocked, so that none meets the stub    rt_sigreturn, which unblocks them
+ *   resumed    on its way into rt_sigreturn                        rt_sigreturn
+ *   entry      stands before rt_sigreturn is run                   rt_sigreturn
+ *   replaced   another call's number and arguments instead         that call, then rt_sigreturn
+ *   running    on its way through that call                        the same
+ *   exit       stands behind that call                             rt_sigreturn
+ *   rearmed    registers as in `armed`, for the next call          rt_sigreturn
+ *   unmasked   its own signals blocked                             rt_sigreturn
+ *   restored   its own registers                                   goes on as after any stop
+ *
+ * The order matters: blocked before armed, or unblocked after restored, signals could stay blocked for good. Since
+ * the thread enters by rt_sigreturn, which every seccomp filter allows, it meets its filter with our call only
+ * if we are killed between `replaced` and `exit`.
+ *
+ * Architecture Invariant: no single steps (a trap flag outlives its tracer and kills the target), and no system
+ * call stops without PTRACE_O_TRACESYSGOOD (their SIGTRAP does the same).
+ */
+import { PTRACE, PTRACE_O, SYS } from './abi.js'
+import { awaitStop, hasEnded } from './await-stop.js'
+import { CallStub } from './call-stub.js'
+import { injectionRefused } from './injection-refused.js'
+import { EPERM, errno, ptrace, syscallError } from './libc.js'
+import { targetDied } from './procfs.js'
+import {
+  readRegisters,
+  readSignalMask,
+  registerWord,
+  type Registers,
+  signedRegister,
+  withRegisters,
+  writeRegisters,
+  writeSignalMask,
+} from './registers.js'
+import { buildFrame, resumedRegisters } from './signal-frame.js'
+import { chooseThread, type ChosenThread, type HeldThreads, refuseProcess } from './thread-choice.js'
+
+/** A point at which we may be killed; see the table above. */
+export type InjectionStep =
+  | 'stub'
+  | 'frame'
+  | 'armed'
+  | 'masked'
+  | 'resumed'
+  | 'entry'
+  | 'replaced'
+  | 'running'
+  | 'exit'
+  | 'rearmed'
+  | 'unmasked'
+  | 'restored'
+
+/** How calls are run. */
+export interface InjectionOptions {
+  /** When calls have to be over, in the clock of performance.now(). */
+  readonly deadline?: number
+  /** Told each step; for tests, which kill there. */
+  readonly onStep?: (step: InjectionStep) => void
+  /** The frame goes to the main stack though it fits elsewhere; for tests. */
+  readonly onMainStack?: boolean
+}
+
+/** In which a thread reaches the entry or the exit of a call. */
+const STOP_TIMEOUT_MS = 1000
+const ALL_SIGNALS = 0xffffffffffffffffn
+/** EFLAGS.TF */
+const TRAP_FLAG = 0x100n
+const SYSCALL_BYTES = 2
+
+/** Runs one system call of the target: its result, or the negative errno. */
+export type RemoteCall = (number: number, ...args: readonly number[]) => number
+
+/**
+ * Runs `use` with a way to run system calls inside the target, and puts its thread back afterwards, whatever
+ * happens. Called by the thread that traces.
+ *
+ * @throws INJECTION_REFUSED before anything is touched, or where a thread does not run; TARGET_DIED
+ */
+export function withInjection<Result>(
+  held: HeldThreads,
+  options: InjectionOptions,
+  use: (call: RemoteCall) => Result,
+): Result {
+  const [anyThread] = held.threads
+  if (anyThread === undefined) throw targetDied(held.pid)
+  refuseProcess(held)
+  const stub = new CallStub(held.pid, anyThread)
+  try {
+    const thread = chooseThread(held, stub, options.onMainStack === true)
+    return useThread(new Injection(held.pid, thread, stub, options), use)
+  } catch (error) {
+    throw hasEnded(held.pid, anyThread) ? targetDied(held.pid, error) : error
+  } finally {
+    stub.close()
+  }
+}
+
+function useThread<Result>(injection: Injection, use: (call: RemoteCall) => Result): Result {
+  try {
+    injection.begin()
+    return use((number, ...args) => injection.call(number, args))
+  } finally {
+    injection.end()
+  }
+}
+
+/** Calls run by one thread. */
+class Injection {
+  readonly #pid: number
+  readonly #thread: ChosenThread
+  readonly #stub: CallStub
+  readonly #deadline: number
+  readonly #onStep: (step: InjectionStep) => void
+  readonly #armed: Registers
+  readonly #signalMask: bigint
+  /** Its registers are ours. */
+  #isArmed = false
+  /** It was sent on and has not been seen to stand. */
+  #isRunning = false
+  /** It stands before a call, which cannot be called off but by another number. */
+  #isAtEntry = false
+  #calls = 0
+
+  constructor(pid: number, thread: ChosenThread, stub: CallStub, options: InjectionOptions) {
+    this.#pid = pid
+    this.#thread = thread
+    this.#stub = stub
+    this.#deadline = options.deadline ?? Infinity
+    this.#onStep = options.onStep ?? ignoreStep
+    this.#signalMask = readSignalMask(thread.tid)
+    // -1 in origRax: it is in no system call, so the kernel has none to repeat.
+    this.#armed = withRegisters(thread.registers, {
+      rip: stub.address,
+      rsp: thread.frameAddress,
+      rax: SYS.rtSigreturn,
+      origRax: -1,
+      eflags: registerWord(thread.registers, 'eflags') & ~TRAP_FLAG,
+    })
+  }
+
+  /** Makes the thread ready for calls. */
+  begin(): void {
+    const { tid, registers, xstate, frameAddress } = this.#thread
+    this.#setOptions()
+    this.#stub.install()
+    this.#onStep('stub')
+    const content = { registers: resumedRegisters(registers), signalMask: this.#signalMask, xstate }
+    this.#stub.write(frameAddress, buildFrame(frameAddress, content))
+    this.#onStep('frame')
+    this.#isArmed = true
+    writeRegisters(tid, this.#armed)
+    this.#onStep('armed')
+    writeSignalMask(tid, ALL_SIGNALS)
+    this.#onStep('masked')
+  }
+
+  /** Runs one system call. */
+  call(number: number, args: readonly number[]): number {
+    const { tid } = this.#thread
+    if (this.#calls++ > 0) {
+      this.#bringToStand()
+      writeRegisters(tid, this.#armed)
+      this.#onStep('rearmed')
+    }
+    this.#resume('resumed')
+    const entry = this.#expectStop(SYS.rtSigreturn, 'entry')
+    const [rdi = 0, rsi = 0, rdx = 0, r10 = 0, r8 = 0, r9 = 0] = args
+    writeRegisters(tid, withRegisters(entry, { origRax: number, rdi, rsi, rdx, r10, r8, r9 }))
+    this.#onStep('replaced')
+    this.#resume('running')
+    return signedRegister(this.#expectStop(number, 'exit'), 'rax')
+  }
+
+  /** Puts the thread back as it was, where it stood. */
+  end(): void {
+    const { tid, registers } = this.#thread
+    if (!this.#isArmed) {
+      ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
+      return
+    }
+    this.#bringToStand()
+    writeSignalMask(tid, this.#signalMask)
+    this.#onStep('unmasked')
+    writeRegisters(tid, registers)
+    this.#isArmed = false
+    ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
+    this.#onStep('restored')
+  }
+
+  #setOptions(): void {
+    const { tid, hasSeccomp } = this.#thread
+    const options = PTRACE_O.TRACESYSGOOD + (hasSeccomp ? PTRACE_O.SUSPEND_SECCOMP : 0)
+    if (ptrace(PTRACE.SETOPTIONS, tid, 0, options) >= 0) return
+    if (hasSeccomp && errno() === EPERM) {
+      throw injectionRefused(
+        this.#pid,
+        'it has a seccomp filter, which only CAP_SYS_ADMIN, without a filter of its own, may suspend',
+      )
+    }
+    throw syscallError('ptrace(PTRACE_SETOPTIONS)', `cannot prepare thread ${String(tid)}`, { tid })
+  }
+
+  #resume(step: InjectionStep): void {
+    const { tid } = this.#thread
+    if (ptrace(PTRACE.SYSCALL, tid, 0, 0) < 0)
+      throw syscallError('ptrace(PTRACE_SYSCALL)', `cannot send thread ${String(tid)} on`, { tid })
+    this.#isRunning = true
+    this.#onStep(step)
+  }
+
+  /** The registers at the next stop, which has to be that of system call `number` from the stub. */
+  #expectStop(number: number, step: 'entry' | 'exit'): Registers {
+    const { tid } = this.#thread
+    const deadline = Math.min(performance.now() + STOP_TIMEOUT_MS, this.#deadline)
+    if (awaitStop(this.#pid, tid, deadline, false) === 'none')
+      throw injectionRefused(this.#pid, `its thread ${String(tid)} did not run in time; a cgroup may hold it`)
+    this.#isRunning = false
+    this.#isAtEntry = step === 'entry'
+    const registers = readRegisters(tid)
+    const isOurs =
+      registers !== undefined &&
+      signedRegister(registers, 'origRax') === number &&
+      signedRegister(registers, 'rip') === this.#stub.address + SYSCALL_BYTES
+    if (!isOurs) throw injectionRefused(this.#pid, `its thread ${String(tid)} went another way`)
+    this.#onStep(step)
+    return registers
+  }
+
+  /** After a call that went as it should nothing is left to do. */
+  #bringToStand(): void {
+    const { tid } = this.#thread
+    const patience = (): number => performance.now() + STOP_TIMEOUT_MS
+    if (this.#isRunning) {
+      ptrace(PTRACE.INTERRUPT, tid, 0, 0)
+      const stop = awaitStop(this.#pid, tid, patience(), true)
+      if (stop === 'none') this.#giveUp()
+      this.#isRunning = false
+      if (stop === 'syscall') this.#isAtEntry = !this.#isAtEntry
+    }
+    if (!this.#isAtEntry) return
+    // Here its own registers would name the call to be run next. So it runs rt_sigreturn; they are set behind it.
+    const registers = readRegisters(tid)
+    if (registers !== undefined) writeRegisters(tid, withRegisters(registers, { origRax: SYS.rtSigreturn }))
+    ptrace(PTRACE.SYSCALL, tid, 0, 0)
+    if (awaitStop(this.#pid, tid, patience(), false) === 'none') this.#giveUp()
+    this.#isAtEntry = false
+  }
+
+  /** Its frame brings the thread back as soon as it runs. */
+  #giveUp(): never {
+    const { tid } = this.#thread
+    throw injectionRefused(
+      this.#pid,
+      `its thread ${String(tid)} does not run; it finds its way back when it does`,
+    )
+  }
+}
+
+function ignoreStep(): void {
+  // Only tests want to know.
+}
