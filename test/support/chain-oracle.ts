@@ -23,7 +23,6 @@ import {
 import { isAbsolute, join } from 'node:path'
 import { pageSize } from './kernel-vmas.js'
 import { type Comparison, compareWithProcess, withProcessPages } from './oracle.js'
-import { isRoot } from './privileges.js'
 
 /** Where the content of a page is. */
 export interface PagePlace {
@@ -104,7 +103,10 @@ export function readChain(dir: string): Chain {
   return { dirs: links.map((link) => link.dir), pages, pagesFiles, stored, holes }
 }
 
-/** Runs `use` with a function that reads pages of `chain`; undefined where the chain lacks one. */
+/**
+ * Runs `use` with a function that reads pages of `chain`, undefined where the chain lacks one. A page's bytes are
+ * valid until the next call.
+ */
 export function withChainPages<Result>(
   chain: Chain,
   use: (readPage: (page: number) => Buffer | undefined) => Result,
@@ -140,7 +142,7 @@ export function compareChain(chain: Chain, pid: number): Comparison {
   const found = withChainPages(chain, (readPage) =>
     compareWithProcess(pid, { storedPages: () => chain.pages.keys(), readPage }),
   )
-  return isRoot ? found : { ...found, missing: withoutZeros(pid, found.missing) }
+  return process.getuid?.() === 0 ? found : { ...found, missing: withoutZeros(pid, found.missing) }
 }
 
 /**
