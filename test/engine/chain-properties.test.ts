@@ -10,7 +10,7 @@
 import { randomInt } from 'node:crypto'
 import { existsSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from '@jest/globals'
+import { describe, expect, it, jest } from '@jest/globals'
 import { dump } from '../../src/index.js'
 import {
   type Chain,
@@ -65,22 +65,20 @@ const seeds = Array.from(
   (_, index) => firstSeed + index,
 )
 
+jest.setTimeout(TIMEOUT_MS)
+
 describeIf(canRunRandomProgram, NO_RANDOM_PROGRAM)('a chain of snapshots of a random program', () => {
   const program = randomProgram()
 
   for (const [tracker, available, reason] of TRACKERS) {
     describeIf(available, reason)(`tracked by ${tracker}`, () => {
-      it.each(seeds)(
-        'is the process after each link (seed %i)',
-        async (seed) => {
-          await program.run(hasHugePages(seed), async (victim) => {
-            const [first, ...increments] = await takeChain(victim, seed, trackedBy(tracker))
-            expect(first?.holes).toBe(0)
-            expect(increments.filter(({ holes }) => holes === 0)).toEqual([])
-          })
-        },
-        TIMEOUT_MS,
-      )
+      it.each(seeds)('is the process after each link (seed %i)', async (seed) => {
+        await program.run(hasHugePages(seed), async (victim) => {
+          const [first, ...increments] = await takeChain(victim, seed, trackedBy(tracker))
+          expect(first?.holes).toBe(0)
+          expect(increments.filter(({ holes }) => holes === 0)).toEqual([])
+        })
+      })
 
       it('stores next to nothing of a process that has not run', async () => {
         await withTempDir(async (directory) => {
