@@ -25,6 +25,8 @@ export interface VictimOptions {
   readonly throughIntermediate?: boolean
   /** Variables added to the environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** Path of a program that is run instead of test/victims/`name`.js; it talks as that would. */
+  readonly executable?: string
 }
 
 /** A running victim. */
@@ -108,11 +110,12 @@ function launch(
   options: VictimOptions,
   directory: string,
 ): ChildProcess {
-  const { uid, gid = uid, throughIntermediate = true } = options
+  const { uid, gid = uid, throughIntermediate = true, executable } = options
   if (uid !== undefined) chownSync(directory, uid, gid ?? uid)
   const program = fileURLToPath(new URL(`../victims/${name}.js`, import.meta.url))
   const wrapper = throughIntermediate ? ['/bin/sh', '-c', SUPERVISOR, 'sh'] : []
-  const [file = '', ...words] = [...wrapper, process.execPath, program, ...args]
+  const command = executable === undefined ? [process.execPath, program] : [executable]
+  const [file = '', ...words] = [...wrapper, ...command, ...args]
   return spawn(file, words, {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     // libuv's io_uring rings are memory of the kernel's, which makes a snapshot incomplete; Node 20 has none.
