@@ -25,21 +25,24 @@ export class PagemapScanner implements PagemapSource {
   readonly name = 'PAGEMAP_SCAN'
   readonly #tid: number
   readonly #fd: number
-  readonly #features: KernelFeatures
+  /** Categories that this kernel knows, or 0: an unknown one is EINVAL. Without soft-dirty every page counts as dirty. */
+  readonly #guard: number
+  readonly #dirty: number
   readonly #pageSize = pageSize()
   readonly #argument = new BigUint64Array(PM_SCAN_ARG_BYTES / 8)
 
   constructor(tid: number, features: KernelFeatures) {
     this.#tid = tid
     this.#fd = openSync(`/proc/${String(tid)}/pagemap`, 'r')
-    this.#features = features
+    this.#guard = features.guardCategory ? PAGE_IS.GUARD : 0
+    this.#dirty = features.softDirty && features.softDirtyCategory ? PAGE_IS.SOFT_DIRTY : 0
     this.#argument[ARG.size] = BigInt(PM_SCAN_ARG_BYTES)
     this.#argument[ARG.vec] = BigInt(addressOf(regions))
   }
 
   scan(from: number, to: number, storeClass: number, out: PageRanges): number {
-    const dirty = this.#features.softDirty ? PAGE_IS.SOFT_DIRTY : 0
-    const guard = this.#features.guardCategory ? PAGE_IS.GUARD : 0
+    const dirty = this.#dirty
+    const guard = this.#guard
     this.#ask(unwanted(storeClass), PAGE_IS.SWAPPED | guard | dirty, 0, Math.min(REGIONS, out.capacity))
     out.count = 0
     const found = this.#call(from, to)
@@ -58,8 +61,8 @@ export class PagemapScanner implements PagemapSource {
 
   describe(page: number): PageFacts {
     const known = PAGE_IS.FILE | PAGE_IS.PRESENT | PAGE_IS.SWAPPED | PAGE_IS.PFNZERO
-    const guard = this.#features.guardCategory ? PAGE_IS.GUARD : 0
-    const dirty = this.#features.softDirty ? PAGE_IS.SOFT_DIRTY : 0
+    const guard = this.#guard
+    const dirty = this.#dirty
     this.#ask(0, known | guard | dirty, 0, 1)
     const categories = this.#call(page, page + 1) === 0 ? 0 : (regions[4] ?? 0)
     return {
@@ -68,7 +71,7 @@ export class PagemapScanner implements PagemapSource {
       file: (categories & PAGE_IS.FILE) !== 0,
       zero: (categories & PAGE_IS.PFNZERO) !== 0,
       guard: (categories & guard) !== 0,
-      softDirty: this.#features.softDirty ? (categories & dirty) !== 0 : undefined,
+      softDirty: dirty === 0 ? undefined : (categories & dirty) !== 0,
     }
   }
 
