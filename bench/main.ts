@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
 import { criu, runOnce, tidemark, type Candidate, type Run } from './candidates.js'
-import { withLoneVictim } from './lone-victim.js'
+import { withLoneVictim } from '../test/support/lone-victim.js'
 import { describeMachine, fileSystemOf, warmMemory } from './machine.js'
 import { runMicroBenchmarks } from './micro.js'
 import { medians, printTable, type Measured } from './table.js'
@@ -98,7 +98,7 @@ async function measureShape(shape: Shape, parent: string): Promise<Measured[]> {
   const candidates = candidatesFor(shape)
   const runs = new Map<Candidate, Run[]>(candidates.map((candidate) => [candidate, []]))
   try {
-    await withLoneVictim(shape.victim, shape.args, async (pid) => {
+    await withLoneVictim(shape.victim, shape.args, async ({ pid }) => {
       for (let round = 0; round < options.runs + EXTRA_RUNS; round++) {
         for (const candidate of candidates) {
           const taken = runs.get(candidate) ?? []

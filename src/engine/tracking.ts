@@ -180,7 +180,8 @@ function works(name: TrackerName): boolean {
   const features = probeKernel()
   switch (name) {
     case 'soft-dirty':
-      return features.softDirty && (features.pagemapScan || features.zeroPfn !== undefined)
+      if (!features.softDirty) return false
+      return features.pagemapScan ? features.softDirtyCategory : features.zeroPfn !== undefined
     case 'uffd-wp':
       return probeAsyncProtect(features)
     case 'content':

@@ -84,6 +84,9 @@ export const MAP_PRIVATE_ANONYMOUS = 0x22
 /** No swap is set aside for the mapping. source: the same */
 export const MAP_NORESERVE = 0x4000
 
+/** Bytes of a transparent huge page. source: arch/x86/include/asm/pgtable_64_types.h PMD_SIZE */
+export const HUGE_PAGE_BYTES = 2 ** 21
+
 /** Advice for madvise. source: include/uapi/asm-generic/mman-common.h */
 export const MADV = { HUGEPAGE: 14, DONTDUMP: 16, POPULATE_WRITE: 23 } as const
 

@@ -4,9 +4,17 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { endianness, machine, platform } from 'node:os'
 import { messageOf, TidemarkError } from '../errors.js'
-import { addressOf, ioctl, mmap, munmap, pread, processVmReadv, memset, type Memory } from './libc.js'
+import { addressOf, ioctl, madvise, mmap, munmap, pread, processVmReadv, memset, type Memory } from './libc.js'
 import { setIovec } from '../core/iovec.js'
-import { MAP_PRIVATE_ANONYMOUS, PAGE_IS, PAGEMAP_SCAN, PM_SCAN_ARG_BYTES, PROT_READ_WRITE } from './abi.js'
+import {
+  HUGE_PAGE_BYTES,
+  MADV,
+  MAP_PRIVATE_ANONYMOUS,
+  PAGE_IS,
+  PAGEMAP_SCAN,
+  PM_SCAN_ARG_BYTES,
+  PROT_READ_WRITE,
+} from './abi.js'
 import { pageSize } from './page-size.js'
 
 /** Findings of {@link probeKernel}. Plain data: it travels to the threads. */
@@ -15,10 +23,14 @@ export interface KernelFeatures {
   readonly pagemapScan: boolean
   /** PAGEMAP_SCAN knows guard pages (Linux 6.15). */
   readonly guardCategory: boolean
+  /** PAGEMAP_SCAN knows the soft-dirty bit, which that of Linux 6.7 does not. */
+  readonly softDirtyCategory: boolean
   /** Writes set the soft-dirty bit: shown by a write, a reset, a write and a look. */
   readonly softDirty: boolean
   /** Page frame number of the zero page, where we may see it (CAP_SYS_ADMIN). */
   readonly zeroPfn: number | undefined
+  /** That of the huge zero page's first page, where we may see it and there is one (transparent huge pages). */
+  readonly hugeZeroPfn: number | undefined
 }
 
 const PFN_MASK = (1n << 55n) - 1n
@@ -53,11 +65,14 @@ function probe(): KernelFeatures {
   }
   try {
     const pagemapScan = scanAccepts(fd, address, size, PAGE_IS.PRESENT)
+    const zeroPfn = probeZeroPfn(fd, address + size, size)
     return {
       pagemapScan,
       guardCategory: pagemapScan && scanAccepts(fd, address, size, PAGE_IS.GUARD),
+      softDirtyCategory: pagemapScan && scanAccepts(fd, address, size, PAGE_IS.SOFT_DIRTY),
       softDirty: probeSoftDirty(fd, address, size),
-      zeroPfn: probeZeroPfn(fd, address + size, size),
+      zeroPfn,
+      hugeZeroPfn: zeroPfn === undefined ? undefined : probeHugeZeroPfn(fd, size, zeroPfn),
     }
   } finally {
     closeSync(fd)
@@ -108,10 +123,34 @@ function probeSoftDirty(fd: number, address: number, size: number): boolean {
 
 /** The zero page's frame number, learnt from a page that was only read; undefined where the kernel hides it. */
 function probeZeroPfn(fd: number, address: number, size: number): number | undefined {
-  const byte = new Uint8Array(1)
-  readOwn(address, byte)
-  const pfn = Number(entryOf(fd, address, size) & PFN_MASK)
+  const pfn = pfnAfterRead(fd, address, size)
   return pfn === 0 ? undefined : pfn
+}
+
+/**
+ * The huge zero page's first frame number, learnt from two huge pages that were only read: where both have the same
+ * frame it is that page, since memory of their own would be two. The mapping stays for the life of this process: the
+ * kernel gives up a huge zero page that nobody has, and makes another one in another frame.
+ *
+ * source: mm/huge_memory.c do_huge_pmd_anonymous_page, get_huge_zero_page
+ */
+function probeHugeZeroPfn(fd: number, size: number, zeroPfn: number): number | undefined {
+  const mapped = 3 * HUGE_PAGE_BYTES
+  const base = mmap(0, mapped, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
+  if (base === -1) return undefined
+  const address = Math.ceil(base / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+  madvise(address, 2 * HUGE_PAGE_BYTES, MADV.HUGEPAGE)
+  const pfn = pfnAfterRead(fd, address, size)
+  const second = pfnAfterRead(fd, address + HUGE_PAGE_BYTES, size)
+  if (pfn === second && pfn !== zeroPfn && pfn !== 0) return pfn
+  munmap(base, mapped)
+  return undefined
+}
+
+/** Frame number of the page at `address` after a read of it; 0 where the kernel hides it. */
+function pfnAfterRead(fd: number, address: number, size: number): number {
+  readOwn(address, new Uint8Array(1))
+  return Number(entryOf(fd, address, size) & PFN_MASK)
 }
 
 function readOwn(address: number, into: Memory): void {

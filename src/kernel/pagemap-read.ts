@@ -13,8 +13,10 @@ import {
   type DirtyBit,
   type PageRanges,
 } from '../core/page-ranges.js'
+import { HUGE_PAGE_BYTES } from './abi.js'
 import type { KernelFeatures } from './features.js'
 import { pread, syscallError } from './libc.js'
+import { pageSize } from './page-size.js'
 import type { PageFacts, PagemapSource } from './pagemap-source.js'
 import { targetDied } from './procfs.js'
 
@@ -43,6 +45,7 @@ export class PagemapReader implements PagemapSource {
   readonly #fd: number
   readonly #features: KernelFeatures
   readonly #dirtyBit: DirtyBit
+  readonly #hugePages = HUGE_PAGE_BYTES / pageSize()
 
   constructor(tid: number, features: KernelFeatures, dirtyBit: DirtyBit) {
     this.#tid = tid
@@ -88,10 +91,13 @@ export class PagemapReader implements PagemapSource {
     return !this.#isZeroPage(index, high)
   }
 
+  /** Whether the entry is the zero page, or a page of the huge one. */
   #isZeroPage(index: number, high: number): boolean {
-    const { zeroPfn } = this.#features
+    const { zeroPfn, hugeZeroPfn } = this.#features
     if (zeroPfn === undefined || (high & HIGH.present) === 0) return false
-    return (entries[2 * index] ?? 0) + (high & HIGH.pfn) * HIGH_WORD === zeroPfn
+    const pfn = (entries[2 * index] ?? 0) + (high & HIGH.pfn) * HIGH_WORD
+    if (pfn === zeroPfn) return true
+    return hugeZeroPfn !== undefined && pfn >= hugeZeroPfn && pfn < hugeZeroPfn + this.#hugePages
   }
 
   #rangeFlags(index: number): number {

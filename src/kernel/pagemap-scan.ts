@@ -57,7 +57,7 @@ export class PagemapScanner implements PagemapSource {
   describe(page: number): PageFacts {
     const known = PAGE_IS.FILE | PAGE_IS.PRESENT | PAGE_IS.SWAPPED | PAGE_IS.PFNZERO
     const guard = this.#features.guardCategory ? PAGE_IS.GUARD : 0
-    const dirty = this.#features.softDirty ? PAGE_IS.SOFT_DIRTY : 0
+    const dirty = this.#features.softDirty && this.#features.softDirtyCategory ? PAGE_IS.SOFT_DIRTY : 0
     this.#ioctl.ask({ returned: known | guard | dirty, limit: 1 })
     const categories = this.#ioctl.call(page, page + 1) === 0 ? 0 : this.#ioctl.categories(0)
     return {
@@ -66,7 +66,7 @@ export class PagemapScanner implements PagemapSource {
       file: (categories & PAGE_IS.FILE) !== 0,
       zero: (categories & PAGE_IS.PFNZERO) !== 0,
       guard: (categories & guard) !== 0,
-      softDirty: this.#features.softDirty ? (categories & dirty) !== 0 : undefined,
+      softDirty: dirty === 0 ? undefined : (categories & dirty) !== 0,
     }
   }
 

@@ -6,10 +6,8 @@
  * cheaper). Threads share it by its address.
  */
 import { TidemarkError } from '../errors.js'
-import { MADV, MAP_NORESERVE, MAP_PRIVATE_ANONYMOUS, PROT_READ_WRITE } from './abi.js'
+import { HUGE_PAGE_BYTES, MADV, MAP_NORESERVE, MAP_PRIVATE_ANONYMOUS, PROT_READ_WRITE } from './abi.js'
 import { errnoName, madvise, memset, mmap, munmap } from './libc.js'
-
-const HUGE_PAGE = 2 ** 21
 
 /** A mapping of our own. */
 export interface Staging {
@@ -21,7 +19,7 @@ export interface Staging {
 
 /** Maps, but does not yet fault in, `byteLength` bytes. */
 export function mapStaging(byteLength: number): Staging {
-  const mapped = byteLength + HUGE_PAGE
+  const mapped = byteLength + HUGE_PAGE_BYTES
   const base = mmap(0, mapped, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE, -1, 0)
   if (base === -1) {
     throw new TidemarkError(
@@ -29,7 +27,7 @@ export function mapStaging(byteLength: number): Staging {
       `cannot map ${String(byteLength)} bytes of staging memory: mmap failed with ${errnoName()}; lower --max-memory`,
     )
   }
-  const address = Math.ceil(base / HUGE_PAGE) * HUGE_PAGE
+  const address = Math.ceil(base / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
   madvise(address, byteLength, MADV.HUGEPAGE)
   // The staging memory holds the target's secrets: not for our own core dump.
   madvise(address, byteLength, MADV.DONTDUMP)

@@ -6,7 +6,8 @@ import { asNobody } from './as-user.js'
 
 describe('what the kernel can tell of pages', () => {
   it('is what its version and its build imply', () => {
-    const { pagemapScan, guardCategory, softDirty } = probeKernel()
+    const { pagemapScan, guardCategory, softDirty, softDirtyCategory } = probeKernel()
+    expect(softDirtyCategory).toBe(kernelAtLeast(6, 8))
     expect(pagemapScan).toBe(kernelAtLeast(6, 7))
     expect(guardCategory).toBe(kernelAtLeast(6, 15))
     expect(softDirty).toBe(hasSoftDirty())
@@ -17,11 +18,17 @@ describe('what the kernel can tell of pages', () => {
     expect(probeKernel().zeroPfn).toBe(zeroFrames().zero)
   })
 
+  itIf(isRoot, 'only CAP_SYS_ADMIN sees page frames')('names the huge zero page, if there is one', () => {
+    const { hugeZero } = zeroFrames()
+    expect(probeKernel().hugeZeroPfn).toBe(hugeZero === 0 ? undefined : hugeZero)
+  })
+
   itIf(isRoot, 'only root can start a process of another user')(
-    'is the same for an ordinary user, but for the zero page',
+    'is the same for an ordinary user, but for the zero pages',
     async () => {
-      const { pagemapScan, guardCategory, softDirty } = probeKernel()
-      expect(await asNobody(['features'])).toEqual({ pagemapScan, guardCategory, softDirty })
+      const { pagemapScan, guardCategory, softDirty, softDirtyCategory } = probeKernel()
+      const told = { pagemapScan, guardCategory, softDirty, softDirtyCategory }
+      expect(await asNobody(['features'])).toEqual(told)
     },
   )
 

@@ -1,12 +1,16 @@
 import { describe, expect, it } from '@jest/globals'
+import { SEGMENT_CLASS } from '../../src/core/segments.js'
 import { probeKernel, type KernelFeatures } from '../../src/kernel/features.js'
 import { openPagemap } from '../../src/kernel/open-pagemap.js'
 import { PagemapReader } from '../../src/kernel/pagemap-read.js'
 import { PagemapScanner } from '../../src/kernel/pagemap-scan.js'
+import { numberFact, objectsFact } from '../support/facts.js'
+import { firstPage } from '../support/pages.js'
 import { describeIf, isRoot } from '../support/privileges.js'
 import { suspend } from '../support/processes.js'
 import { withVictim } from '../support/victim.js'
 import { scanAll, segmentsOf, testSource, withoutHugeZero } from './pagemap-contract.js'
+import { slowPages } from './slow-pagemap.js'
 
 const features = probeKernel()
 const dirtyBit = features.softDirty ? 'soft-dirty' : 'all'
@@ -16,6 +20,30 @@ const ifFrames = describeIf(isRoot, 'only CAP_SYS_ADMIN sees page frames, and so
 ifFrames('by reading entries', () => {
   testSource('/proc/PID/pagemap', (tid) => new PagemapReader(tid, features, dirtyBit))
 })
+
+describeIf(features.hugeZeroPfn !== undefined, 'needs CAP_SYS_ADMIN and transparent huge pages')(
+  'the huge zero page, by reading entries',
+  () => {
+    it('is not stored, and its pages are told as the zero page', async () => {
+      await withVictim('hard', [], async ({ pid, facts }) => {
+        await suspend(pid)
+        const region = objectsFact(facts, 'regions').find(({ name }) => name === 'huge-zero') ?? {}
+        const from = firstPage(region)
+        const to = from + numberFact(region, 'pages')
+        const huge = slowPages(pid, from, to).filter(({ hugeZero }) => hugeZero)
+        expect(huge).toHaveLength(to - from)
+        const source = new PagemapReader(pid, features, dirtyBit)
+        try {
+          expect(scanAll(source, { from, to, storeClass: SEGMENT_CLASS.anonymous }, 5)).toEqual([])
+          expect(source.describe(from)).toMatchObject({ present: true, zero: true })
+          expect(source.describe(to - 1)).toMatchObject({ present: true, zero: true })
+        } finally {
+          source.close()
+        }
+      })
+    })
+  },
+)
 
 ifScan('by asking the kernel', () => {
   ifFrames('as compared with frames', () => {

@@ -6,9 +6,10 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { PATIENCE } from './patience.js'
 
 const LOOK_AGAIN_MS = 2
-const DEADLINE_MS = 20_000
+const DEADLINE_MS = 20_000 * PATIENCE
 
 /** State letters of the tasks of `pid` by thread id, e.g. `{4711: 'T'}`; empty where the process is gone. */
 export function taskStates(pid: number): ReadonlyMap<number, string> {
@@ -25,7 +26,7 @@ export function isGone(pid: number): boolean {
   return [...taskStates(pid).values()].every((state) => state === 'Z' || state === 'X')
 }
 
-/** Resolves when {@link isGone}. Throws after 20 s. */
+/** Resolves when {@link isGone}. Throws after 20 s, times patience. */
 export async function waitUntilGone(pid: number): Promise<void> {
   await waitUntil(`process ${pid} to end`, () => isGone(pid))
 }
@@ -57,7 +58,7 @@ export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Resolves when `holds` returns true; throws after 20 s, naming `what`. */
+/** Resolves when `holds` returns true; throws after 20 s, times patience, naming `what`. */
 export async function waitUntil(what: string, holds: () => boolean): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS
   while (!holds()) {

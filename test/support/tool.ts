@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { PATIENCE } from './patience.js'
 import { withoutNodeOptions } from './victim.js'
 
 /** Path of the built command. */
@@ -20,7 +21,7 @@ export interface ToolOptions {
   readonly cwd?: string
   /** Text for stdin, which is empty unless said. */
   readonly input?: string
-  /** After this the command is killed, and the run has failed. A minute unless said. */
+  /** After this the command is killed, and the run has failed. A minute, times patience, unless said. */
   readonly timeoutMs?: number
 }
 
@@ -46,7 +47,7 @@ export interface RunningTool {
   readonly finished: Promise<ToolRun>
 }
 
-const DEFAULT_TIMEOUT_MS = 60_000
+const DEFAULT_TIMEOUT_MS = 60_000 * PATIENCE
 
 /** Runs the command with `args` to its end. Throws at the time limit, not for a bad status. */
 export async function runTool(args: readonly string[], options: ToolOptions = {}): Promise<ToolRun> {

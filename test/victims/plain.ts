@@ -10,11 +10,12 @@
  *
  * Commands: `touch [seed]` rewrites all pages, `write N [seed]` N pages spread evenly, `discard N` drops N pages
  * spread evenly (MADV_DONTNEED), `unmap I` VMA I, `move I` moves VMA I elsewhere, `map PAGES [seed]` maps a
- * new filled VMA, `fork` makes a child that pauses.
+ * new filled VMA, `checksum` tells the SHA-256 of all VMAs in their order, `fork` makes a child that pauses.
  */
+import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { PAGE_SIZE } from './content.js'
-import { mremap } from './libc.js'
+import { copyOut, mremap } from './libc.js'
 import {
   ADVICE,
   advisePages,
@@ -98,6 +99,17 @@ function fillAll(content: number): { pages: number } {
   return { pages }
 }
 
+function checksum(): { sha256: string } {
+  const hash = createHash('sha256')
+  const content = Buffer.alloc(pagesPerVma * PAGE_SIZE)
+  for (const address of addresses) {
+    if (address < 0) continue
+    copyOut(content, address, content.byteLength)
+    hash.update(content)
+  }
+  return { sha256: hash.digest('hex') }
+}
+
 if (values.gap) fillAll(seed)
 else fill(start, totalPages, seed)
 
@@ -134,6 +146,7 @@ serve(
       fill(address, pages, numberWord(words, 1, seed))
       return { start: hex(address), pages }
     },
+    checksum,
     fork: () => ({ pid: startPausedChild() }),
   },
 )

@@ -1,0 +1,58 @@
+/**
+ * CRIU itself, as the tests in the virtual machine use it on lone victims: dump, restore, and what stats-dump says.
+ */
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Facts, isFacts, objectsFact, parseFacts } from '../support/facts.js'
+import { resume } from '../support/processes.js'
+import { startCommand } from '../support/tool.js'
+
+const TIMEOUT_MS = 300_000
+const LOG_TAIL_BYTES = 4000
+
+/** Why CRIU cannot dump and restore here, or undefined where it can. */
+export function criuObstacle(): string | undefined {
+  // On a machine in use nobody wants processes that a test restored under numbers of its choice.
+  if (process.env.RUN_IN_VM === undefined) return 'only in the virtual machine of npm run test:vm'
+  const check = spawnSync('criu', ['check'], { encoding: 'utf8' })
+  if (check.error !== undefined) return 'criu is not installed (Debian package criu)'
+  return check.status === 0 ? undefined : `criu check fails: ${check.stderr}`
+}
+
+/** Runs `criu COMMAND -D directory ARGS`. Throws with the end of its log where it fails. */
+export async function criu(command: string, directory: string, args: readonly string[]): Promise<void> {
+  const log = `${command}.log`
+  const words = [command, '-D', directory, '-v4', '-o', log, ...args]
+  const { status, signal, stderr } = await startCommand('criu', words, { timeoutMs: TIMEOUT_MS }).finished
+  if (status === 0) return
+  const tail = readFileSync(join(directory, log), 'latin1').slice(-LOG_TAIL_BYTES)
+  throw new Error(`criu ${words.join(' ')} ended with ${String(status ?? signal)}: ${stderr}\n${tail}`)
+}
+
+/** The dump statistics in `directory`, of CRIU's or Tidemark's making, as crit decodes them, e.g. `pages_written`. */
+export async function criuStats(directory: string): Promise<Facts> {
+  const [entry] = await critEntries(join(directory, 'stats-dump'))
+  const dump = entry?.dump
+  if (!isFacts(dump)) throw new Error(`no statistics of a dump in ${directory}`)
+  return dump
+}
+
+/** The messages of the image at `path`, as `crit decode` puts them. */
+export async function critEntries(path: string): Promise<readonly Facts[]> {
+  const run = await startCommand('crit', ['decode', '-i', path], { timeoutMs: TIMEOUT_MS }).finished
+  if (run.status !== 0) throw new Error(`crit decode ${path} ended with ${String(run.status)}: ${run.stderr}`)
+  return objectsFact(parseFacts(run.stdout), 'entries')
+}
+
+/** Puts the pagemap and the pages of process `pid` in `from` in the place of those in `to`. */
+export function replacePages(pid: number, from: string, to: string): void {
+  for (const name of [`pagemap-${String(pid)}.img`, 'pages-1.img'])
+    copyFileSync(join(from, name), join(to, name))
+}
+
+/** Restores the process `pid`, which was stopped, from the images in `directory`, and lets it run on. */
+export async function restore(directory: string, pid: number): Promise<void> {
+  await criu('restore', directory, ['--restore-detached'])
+  await resume(pid)
+}
