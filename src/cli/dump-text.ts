@@ -5,6 +5,10 @@ import { formatBytes, formatMicros, formatRate, plural } from './units.js'
 /** Three lines: what was dumped, how long the target stood still, how long all took. */
 export function formatDump(result: DumpResult): string {
   const { frozen, wall } = result
+  const tracking =
+    result.tracker === undefined
+      ? ''
+      : `tracking ${formatMicros(frozen.prepareUs)}, reset ${formatMicros(frozen.resetUs)}, `
   const streamed =
     result.streamedBytes === 0
       ? ''
@@ -16,7 +20,7 @@ export function formatDump(result: DumpResult): string {
     ...trackingLine(result),
     `frozen ${formatMicros(wall.frozenUs)}: seize ${formatMicros(frozen.seizeUs)}, checks ${formatMicros(frozen.checksUs)}, ` +
       `maps ${formatMicros(frozen.mapsUs)}, scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
-      `capture ${formatMicros(frozen.captureUs)}, reset ${formatMicros(frozen.resetUs)}, thaw ${formatMicros(frozen.thawUs)}${streamed}`,
+      `capture ${formatMicros(frozen.captureUs)}, ${tracking}thaw ${formatMicros(frozen.thawUs)}${streamed}`,
     `wall ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
       `write ${formatMicros(wall.writeUs)}, publish ${formatMicros(wall.publishUs)}; ` +
       `capture ${formatRate(result.bytesStored, frozen.captureUs)}, write ${formatRate(result.stagedBytes, wall.writeUs)}`,

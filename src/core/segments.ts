@@ -31,14 +31,19 @@ export interface Segments {
  *
  * @param joinGaps - whether a segment may reach over a gap between VMAs. It costs nothing where the kernel
  *   skips what is empty (PAGEMAP_SCAN); /proc/PID/pagemap has an entry for each page of a gap, of terabytes
+ * @param storeOf - which pages of a VMA are asked for; by its fate where left out
  */
-export function buildSegments(vmas: readonly Vma[], joinGaps: boolean): Segments {
+export function buildSegments(
+  vmas: readonly Vma[],
+  joinGaps: boolean,
+  storeOf: (vma: Vma) => StoreClass = (vma) => vmaFate(vma).store,
+): Segments {
   const starts: number[] = []
   const ends: number[] = []
   const classes: number[] = []
   let open = -1
   for (const vma of vmas) {
-    const { store } = vmaFate(vma)
+    const store = storeOf(vma)
     if (store === 'none') {
       open = -1
       continue

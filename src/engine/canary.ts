@@ -1,9 +1,9 @@
 /**
  * The canary: shows that somebody else reset the dirty bits since our last reset.
  *
- *   our reset        pages that the program cannot write    . . . . . .      all clean
- *   our writes       some of them, by lot                   x . x . . x      rewritten with what they hold
- *   the next dump    the same pattern must be there         x . x . . x      else: reset, or written, by others
+ *   our reset        some pages, drawn by lot          . . . . . .      all clean
+ *   our writes       some of them                      x . x . . x      rewritten with what they hold
+ *   the next dump    the same pattern must be there    x . x . . x      else: reset by others since
  *
  * Another CRIU, a garbage collector, or Tidemark run by another user clears the pattern, or draws one of its own.
  */
@@ -11,9 +11,10 @@ import { randomBytes } from 'node:crypto'
 import { testBit } from '../core/bitmap.js'
 import { slotOfPage, type ChunkDirectory } from '../core/chunks.js'
 import { vmaFate } from '../core/fate.js'
-import type { Vma } from '../core/vma.js'
+import { vmaPages, type Vma } from '../core/vma.js'
 import { pageSize } from '../kernel/page-size.js'
 import { forceRewrite } from '../kernel/target-memory.js'
+import type { TrackerName } from '../track/tracker.js'
 
 /** A page of the pattern. */
 export interface CanaryPage {
@@ -22,8 +23,11 @@ export interface CanaryPage {
   readonly rewritten: boolean
 }
 
-/** Pages of a pattern at most: 2^16 patterns. */
+/** Pages of a pattern at most. */
 const CANARY_PAGES = 16
+
+/** A VMA with fewer pages than a huge page has holds none: rewriting a byte of one would split it. */
+const HUGE_PAGES = 512
 
 /** The bitmaps of one scan. */
 export interface ScannedBits {
@@ -33,36 +37,60 @@ export interface ScannedBits {
 }
 
 /**
- * A pattern for the next interval, at least one page of it to be rewritten. Empty where the process has no page of
- * its own that it may not write: then nobody can tell, and the next dump must be full.
+ * A pattern for the next interval.
+ *
+ * - soft-dirty: pages of files that the process has changed and may not write any more (relocated data, mostly).
+ *   Nobody dirties them by the way, so the clean ones count as well.
+ * - uffd-wp does not watch those: any pages of small anonymous VMAs, all rewritten. One that the program writes
+ *   too proves nothing, several of them hardly all are.
  */
-export function chooseCanary(vmas: readonly Vma[], { chunks, present }: ScannedBits): CanaryPage[] {
+export function chooseCanary(
+  tracker: TrackerName,
+  vmas: readonly Vma[],
+  { chunks, present }: ScannedBits,
+): CanaryPage[] {
+  const readOnly = tracker === 'soft-dirty'
   const pages: number[] = []
   for (const vma of vmas) {
     if (pages.length === CANARY_PAGES) break
-    // Copied pages of files: relocated data, mostly. Never part of a huge page, whose bit is one for 512 pages.
-    if (vma.write || vma.shared || !vma.read || vmaFate(vma).store !== 'file-private') continue
+    if (!(readOnly ? isReadOnlyCopy(vma) : isSmallAnonymous(vma))) continue
     for (let page = vma.startPage; page < vma.endPage && pages.length < CANARY_PAGES; page++) {
       const slot = slotOfPage(chunks, page)
       if (slot >= 0 && testBit(present, slot)) pages.push(page)
     }
   }
   const lot = randomBytes(CANARY_PAGES)
-  return pages.map((page, index) => ({ page, rewritten: index === 0 || ((lot[index] ?? 0) & 1) === 1 }))
+  const isDrawn = (index: number): boolean => index === 0 || ((lot[index] ?? 0) & 1) === 1
+  const drawn = pages.map((page, index) => ({ page, rewritten: isDrawn(index) }))
+  return readOnly ? drawn : drawn.filter(({ rewritten }) => rewritten)
 }
 
-/** Whether the pattern of the interval that ends is there. */
-export function isCanaryWhole(
+function isReadOnlyCopy(vma: Vma): boolean {
+  return !vma.write && !vma.shared && vma.read && vmaFate(vma).store === 'file-private'
+}
+
+function isSmallAnonymous(vma: Vma): boolean {
+  return !vma.shared && vma.read && vmaFate(vma).store === 'anonymous' && vmaPages(vma) < HUGE_PAGES
+}
+
+/**
+ * What speaks against the interval that ends; empty where nothing does. Pages that are gone say nothing.
+ *
+ * @param scanned - of the target as it is now
+ */
+export function canaryObjection(
+  tracker: TrackerName,
   canary: readonly CanaryPage[],
   { chunks, present, dirty }: ScannedBits,
-): boolean {
-  return (
-    canary.length > 0 &&
-    canary.every(({ page, rewritten }) => {
-      const slot = slotOfPage(chunks, page)
-      return slot >= 0 && testBit(present, slot) && testBit(dirty, slot) === rewritten
-    })
-  )
+): string {
+  const there = canary.filter(({ page }) => {
+    const slot = slotOfPage(chunks, page)
+    return slot >= 0 && testBit(present, slot)
+  })
+  if (tracker === 'soft-dirty' && !there.some(({ rewritten }) => rewritten))
+    return 'no page is left by which a reset of the dirty bits by others would be noticed'
+  const isWhole = there.every(({ page, rewritten }) => testBit(dirty, slotOfPage(chunks, page)) === rewritten)
+  return isWhole ? '' : 'the dirty bits were reset by another program since the parent was taken'
 }
 
 /** Draws the pattern: rewrites one byte of each of its pages with its own value. False where the kernel forbids that. */

@@ -55,14 +55,17 @@ export async function captureTarget<T>(
 ): Promise<T> {
   settings.onProgress({ step: 'prepare', doneBytes: 0, totalBytes: 0 })
   const { crew, freezer } = await startThreads(settings.workers)
+  settings.onStep('threads started')
   let area: StagingArea | undefined
   try {
     // 1. A rehearsal on the running target, and memory for what it found.
     const survey = surveyTarget(target, probeKernel(), tracking, crew, within(settings.maxFrozenMs))
     const pagesFd = sink.open(survey)
+    settings.onStep('surveyed')
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
     area = mapStagingArea(settings.maxMemory, survey, crew.size)
     await populateStaging(area, settings.signal, crew)
+    settings.onStep('staging ready')
     const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd })
     const children = listChildren(target.pid)
     const freezerState = freezerStateFile(target.pid)
@@ -73,7 +76,9 @@ export async function captureTarget<T>(
     throwIfAborted(settings.signal)
     // 2. The target stands still: its memory is taken, and it goes on.
     return await withFrozenTarget(settings, freezer, freezerState, async (frozen) => {
+      settings.onStep('held')
       const taken = { ...takeMemory(settings, window, frozen), children, begunUs }
+      settings.onStep('thawed')
       // 3. What was taken is written and published.
       const result = await sink.save(window, taken)
       // 4. One that is to be left stopped was held until there was something to show for it.
@@ -118,7 +123,7 @@ function within(milliseconds: number): () => boolean {
 
 /** All that the frozen window needs. */
 function prepareWindow(
-  { shardPages, requireComplete, mode, onBrokenChain }: DumpSettings,
+  { shardPages, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
   target: TargetIdentity,
   { crew, survey, area, tracking, pagesFd }: Made,
 ): WindowInput {
@@ -132,6 +137,7 @@ function prepareWindow(
     requireComplete,
     mode,
     onBrokenChain,
+    onStep,
     tracking,
     snapshotId: randomUUID(),
     batchPages: BATCH_PAGES,

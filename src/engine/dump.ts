@@ -25,7 +25,7 @@ import { closeTracking, planTracking } from './tracking.js'
  * @throws TidemarkError with one of the codes of the README's table
  */
 export async function dump(options: DumpOptions): Promise<DumpResult> {
-  return await snapshot(settle(options, 'dump'))
+  return await takeSnapshot(settle(options, 'dump'))
 }
 
 /**
@@ -33,11 +33,11 @@ export async function dump(options: DumpOptions): Promise<DumpResult> {
  * on, and is consistent only together with a later dump whose parent this is.
  */
 export async function preDump(options: DumpOptions): Promise<DumpResult> {
-  return await snapshot(settle(options, 'pre-dump'))
+  return await takeSnapshot(settle(options, 'pre-dump'))
 }
 
 /** Takes the snapshot; where `auto` chose a tracker that the process turns out not to allow, once more without it. */
-async function snapshot(settings: DumpSettings): Promise<DumpResult> {
+export async function takeSnapshot(settings: DumpSettings): Promise<DumpResult> {
   const begunUs = monotonicMicros()
   // Options, target and directory are checked before anything is started.
   throwIfAborted(settings.signal)
@@ -60,6 +60,7 @@ async function snapshotOnce(
   begunUs: number,
 ): Promise<DumpResult> {
   const images = openImagesDirectory(settings.imagesDir)
+  settings.onStep('directory opened')
   try {
     const tracking = planTracking(settings, target, images.path, avoided)
     try {

@@ -19,7 +19,7 @@ import type { JobReport } from '../tasks/jobs.js'
 import { rereadAddressSpace, type AddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
 import { beginInterval, findHolesIn } from './interval.js'
-import type { DumpMode, OnBrokenChain } from './options.js'
+import type { DumpMode, DumpStep, OnBrokenChain } from './options.js'
 import { sumOf, type WindowSteps } from './result.js'
 import { scanTarget } from './scan-target.js'
 import type { Survey } from './survey.js'
@@ -37,6 +37,7 @@ export interface WindowInput {
   readonly requireComplete: boolean
   readonly mode: DumpMode
   readonly onBrokenChain: OnBrokenChain
+  readonly onStep: (step: DumpStep) => void
   readonly tracking: Tracking
   readonly snapshotId: string
   readonly batchPages: number
@@ -77,6 +78,10 @@ export function captureFrozen(input: WindowInput): Captured {
   const checksUs = lap()
   const space = rereadAddressSpace(target, input.features, input.survey.space)
   const mapsUs = lap()
+  // Before the first look: what it does to the target must be in the snapshot, or be seen by the next.
+  tracking.tracker?.prepare({ vmas: space.vmas, openUserfaultfd: input.openUserfaultfd })
+  const prepareUs = lap()
+  input.onStep('tracking begun')
   const scanned = scanTarget({
     target,
     features: input.features,
@@ -93,6 +98,7 @@ export function captureFrozen(input: WindowInput): Captured {
   const missing = [...missingRanges(space.vmas), ...unreadableRanges(input.features, scanned.reports)]
   if (input.requireComplete) refuseMissing(missing, target.pid)
   const scanUs = lap()
+  input.onStep('scanned')
   const holes = findHolesIn(tracking, scanned, space.vmas, target.pid)
   if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
     throw brokenChain(target.pid, holes.fullBecause)
@@ -102,6 +108,7 @@ export function captureFrozen(input: WindowInput): Captured {
   // A pre-dump copies from the running process, after the thaw.
   const copyReports = input.mode === 'pre-dump' ? [] : copyAll(input, plan, stagedPages)
   const captureUs = lap()
+  input.onStep('captured')
   if (tracking.tracker !== undefined)
     beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
   return {
@@ -110,7 +117,7 @@ export function captureFrozen(input: WindowInput): Captured {
     cleanNotInParent: holes.cleanNotInParent,
     fullBecause: holes.fullBecause,
     scanReports: scanned.reports,
-    steps: { checksUs, mapsUs, scanUs, planUs, captureUs, resetUs: lap() },
+    steps: { checksUs, mapsUs, prepareUs, scanUs, planUs, captureUs, resetUs: lap() },
   }
 }
 

@@ -1,5 +1,6 @@
 /** The increment's part of the frozen window: what is a hole, and the end of one interval and the begin of the next. */
 import { countBits } from '../core/bitmap.js'
+import { vmaFate } from '../core/fate.js'
 import { findHoles, runBits } from '../core/holes.js'
 import { RunList, type PageRuns } from '../core/page-runs.js'
 import { buildSegments } from '../core/segments.js'
@@ -7,13 +8,15 @@ import { shardsOfChunks } from '../core/shards.js'
 import type { Vma } from '../core/vma.js'
 import type { Pagemap } from '../image/pagemap.js'
 import { registeredBuffers } from '../kernel/descriptors.js'
+import { probeKernel } from '../kernel/features.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readBootId } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import type { Tracker } from '../track/tracker.js'
-import { chooseCanary, drawCanary, isCanaryWhole } from './canary.js'
+import { canaryObjection, chooseCanary, drawCanary } from './canary.js'
 import type { Crew } from './crew.js'
 import { writeRecord } from './interval-record.js'
+import type { DumpStep } from './options.js'
 import type { Scanned } from './scan-target.js'
 import type { Tracking } from './tracking.js'
 
@@ -37,13 +40,8 @@ export function findHolesIn(
   if (tracker === undefined || parent === undefined) return { ...none, fullBecause }
   // Bytes are compared later: now every page is taken.
   if (tracker.dirtyBit === 'all') return { ...none, fullBecause: '' }
-  if (canary !== undefined && !isCanaryWhole(canary, scanned)) {
-    const reason =
-      canary.length === 0
-        ? 'no page was found by which a reset by others could have been noticed'
-        : 'the dirty bits were reset by another program since the parent was taken, or all was moved'
-    return { ...none, fullBecause: reason }
-  }
+  const objection = canary === undefined ? '' : canaryObjection(tracker.name, canary, scanned)
+  if (objection !== '') return { ...none, fullBecause: objection }
   markUnwatched(scanned, vmas, pid)
   const listed = runBits(scanned.chunks, listedPages(parent.chain.links[0]?.pagemap))
   return { ...findHoles(scanned.present, scanned.dirty, listed), fullBecause: '' }
@@ -79,7 +77,7 @@ export interface IntervalInput {
   readonly snapshotId: string
   readonly crew: Crew
   readonly expired: () => boolean
-  readonly openUserfaultfd: () => number
+  readonly onStep: (step: DumpStep) => void
 }
 
 /**
@@ -90,36 +88,47 @@ export interface IntervalInput {
 export function beginInterval(input: IntervalInput, scanned: Scanned, vmas: readonly Vma[]): void {
   const { target, tracker, snapshotId } = input
   if (!tracker.hasIntervals) return
-  const standing = {
-    vmas,
-    openUserfaultfd: input.openUserfaultfd,
-    protect: (watched: readonly Vma[]) => {
-      protect(input, scanned, watched)
-    },
-  }
-  const state = tracker.prepare(standing)
-  const canary = chooseCanary(vmas, scanned)
+  const canary = chooseCanary(tracker.name, vmas, scanned)
   const { pid, startTimeTicks, auxRandom, exe } = target
+  const state = tracker.state()
   writeRecord({
     bootId: readBootId(),
     ...{ pid, startTimeTicks, auxRandom, exe, snapshotId, state, canary },
     tracker: tracker.name,
   })
-  tracker.reset(standing)
+  input.onStep('recorded')
+  tracker.reset({
+    vmas,
+    protect: (watched: ReadonlySet<Vma>) => {
+      protect(input, scanned, vmas, watched)
+    },
+  })
+  input.onStep('reset')
   // Where it cannot be drawn the next dump does not find it, and is full.
   drawCanary(target.tid, canary)
+  input.onStep('canary drawn')
 }
 
 function protect(
   { target, crew, expired }: IntervalInput,
   { chunks, dirty }: Scanned,
-  watched: readonly Vma[],
+  vmas: readonly Vma[],
+  watched: ReadonlySet<Vma>,
 ): void {
   if (countBits(dirty) === 0) return
-  const segments = buildSegments(watched, true)
+  const segments = buildSegments(vmas, true, (vma) => (watched.has(vma) ? vmaFate(vma).store : 'none'))
   const shards = shardsOfChunks(Array.from({ length: chunks.count }, (_, index) => index))
   crew.runBlocking(
-    { kind: 'protect', pid: target.pid, tid: target.tid, chunks, segments, shards, dirty },
+    {
+      kind: 'protect',
+      pid: target.pid,
+      tid: target.tid,
+      features: probeKernel(),
+      chunks,
+      segments,
+      shards,
+      dirty,
+    },
     expired,
   )
 }

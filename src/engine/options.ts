@@ -58,6 +58,29 @@ export interface DumpOptions {
   readonly onProgress?: (progress: DumpProgress) => void
 }
 
+/** What has been done of a dump, in order: after each of them the tool may be killed. */
+export const DUMP_STEPS = [
+  'directory opened',
+  'threads started',
+  'surveyed',
+  'staging ready',
+  'held',
+  'tracking begun',
+  'scanned',
+  'captured',
+  'recorded',
+  'reset',
+  'canary drawn',
+  'thawed',
+  'pages finished',
+  'pages written',
+  'described',
+  'published',
+] as const
+
+/** One of {@link DUMP_STEPS}. */
+export type DumpStep = (typeof DUMP_STEPS)[number]
+
 /** Options with every default filled in. */
 export interface DumpSettings {
   readonly pid: number
@@ -78,6 +101,8 @@ export interface DumpSettings {
   readonly sync: boolean
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: DumpProgress) => void
+  /** Called after each step, also while the target stands; for tests of what a death in mid-dump leaves. */
+  readonly onStep: (step: DumpStep) => void
 }
 
 const GIB = 2 ** 30
@@ -130,6 +155,7 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     sync: options.sync ?? true,
     signal: options.signal,
     onProgress: options.onProgress ?? (() => undefined),
+    onStep: () => undefined,
   }
 }
 

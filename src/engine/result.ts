@@ -9,6 +9,8 @@ export interface WindowSteps {
   /** The target is still itself, and nobody else writes to its memory. */
   readonly checksUs: number
   readonly mapsUs: number
+  /** Tracking begun where it was not yet. */
+  readonly prepareUs: number
   readonly scanUs: number
   readonly planUs: number
   readonly captureUs: number

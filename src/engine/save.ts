@@ -29,6 +29,7 @@ export async function save(
 ): Promise<DumpResult> {
   throwIfAborted(settings.signal)
   const finished = await finishPages(settings, window, takenBefore.captured)
+  settings.onStep('pages finished')
   const taken = { ...takenBefore, captured: finished.captured }
   const { captured, facts } = taken
   const writing = writePages(settings, window, finished)
@@ -38,6 +39,7 @@ export async function save(
   if (sumOf(writes, 'pages') !== finished.stagedPages)
     throw new TidemarkError('INTERNAL', 'not every page was written')
   const writtenUs = monotonicMicros()
+  settings.onStep('pages written')
   const warnings = findWarnings(taken)
   const { snapshotId, tracking } = window
   const parent = captured.fullBecause === '' ? tracking.parent : undefined
@@ -71,8 +73,10 @@ export async function save(
     stats,
     tidemarkVersion: VERSION,
   })
+  settings.onStep('described')
   settings.onProgress({ step: 'publish', doneBytes: bytes, totalBytes: bytes })
   await images.publish({ sync: settings.sync, files: all })
+  settings.onStep('published')
   return {
     imagesDir: images.path,
     snapshotId,

@@ -29,7 +29,7 @@ function roundTrip(features: KernelFeatures): boolean {
     uffd.enableAsyncWriteProtect()
     memset(address, 1, 2 * size)
     if (!uffd.register(page, page + 2)) return false
-    protectOwn(page)
+    protectOwn(features, page)
     memset(address, 2, size)
     return dirtyPages(features, page) === 1
   } catch {
@@ -40,8 +40,8 @@ function roundTrip(features: KernelFeatures): boolean {
   }
 }
 
-function protectOwn(page: number): void {
-  const protector = new PagemapProtector(process.pid)
+function protectOwn(features: KernelFeatures, page: number): void {
+  const protector = new PagemapProtector(process.pid, features)
   try {
     protector.protect(page, page + 2, SEGMENT_CLASS.anonymous, () => undefined)
   } finally {

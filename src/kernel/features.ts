@@ -4,7 +4,17 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { endianness, machine, platform } from 'node:os'
 import { messageOf, TidemarkError } from '../errors.js'
-import { addressOf, ioctl, madvise, mmap, munmap, pread, processVmReadv, memset, type Memory } from './libc.js'
+import {
+  addressOf,
+  ioctl,
+  madvise,
+  mmap,
+  munmap,
+  pread,
+  processVmReadv,
+  memset,
+  type Memory,
+} from './libc.js'
 import { setIovec } from '../core/iovec.js'
 import {
   HUGE_PAGE_BYTES,

@@ -6,15 +6,20 @@
  */
 import { SEGMENT_CLASS } from '../core/segments.js'
 import { PAGE_IS, PM_SCAN } from './abi.js'
+import type { KernelFeatures } from './features.js'
 import { ScanIoctl } from './scan-ioctl.js'
 
 /** Protects pages of one process. Belongs to the thread that made it. */
 export class PagemapProtector {
   readonly #ioctl: ScanIoctl
 
+  /** Categories of guard pages, as far as the kernel tells them apart. */
+  readonly #guard: number
+
   /** @param tid - a live thread of the process */
-  constructor(tid: number) {
+  constructor(tid: number, features: KernelFeatures) {
     this.#ioctl = new ScanIoctl(tid)
+    this.#guard = features.guardCategory ? PAGE_IS.GUARD : 0
   }
 
   /**
@@ -26,7 +31,7 @@ export class PagemapProtector {
   protect(from: number, to: number, storeClass: number, visit: (start: number, end: number) => void): void {
     this.#ioctl.ask({
       wanted: PAGE_IS.WRITTEN,
-      unwanted: storeClass === SEGMENT_CLASS['file-private'] ? PAGE_IS.FILE : PAGE_IS.PFNZERO,
+      unwanted: this.#guard | (storeClass === SEGMENT_CLASS['file-private'] ? PAGE_IS.FILE : PAGE_IS.PFNZERO),
       returned: PAGE_IS.WRITTEN,
       flags: PM_SCAN.WP_MATCHING | PM_SCAN.CHECK_WPASYNC,
     })

@@ -77,9 +77,8 @@ export class PagemapScanner implements PagemapSource {
   /**
    * Whether a page of these categories may differ from what it was at the last reset.
    *
-   * Over a file more than writes change a page: a zero page can be put there without setting any bit, and
-   * discarding a write-protected page leaves a marker that looks like a clean page in swap. Outside a range that
-   * the tracker watches (WPALLOWED) the bit means nothing: a page moved by mremap can carry its old one.
+   * Over a file more than writes change a page: a zero page can be put there without setting any bit. Outside a range
+   * that the tracker watches (WPALLOWED) the bit means nothing: a page moved by mremap can carry its old one.
    */
   #isDirty(categories: number, filePrivate: boolean): boolean {
     if (filePrivate && (categories & PAGE_IS.PFNZERO) !== 0) return true
@@ -89,7 +88,6 @@ export class PagemapScanner implements PagemapSource {
       case 'soft-dirty':
         return (categories & PAGE_IS.SOFT_DIRTY) !== 0
       case 'written':
-        if (filePrivate && (categories & PAGE_IS.SWAPPED) !== 0) return true
         return (categories & PAGE_IS.WRITTEN) !== 0 || (categories & PAGE_IS.WPALLOWED) === 0
     }
   }

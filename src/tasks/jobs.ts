@@ -79,6 +79,7 @@ export interface CompareJob {
 /** Write-protects the written pages of the target. */
 export interface ProtectJob extends JobTarget {
   readonly kind: 'protect'
+  readonly features: KernelFeatures
   readonly chunks: ChunkDirectory
   /** Of what is registered. */
   readonly segments: Segments

@@ -15,7 +15,7 @@ export interface ProtectCounts {
 
 /** Protects shards from the queue until it is empty. */
 export function protectPages(job: ProtectJob, control: Int32Array): ProtectCounts {
-  const protector = new PagemapProtector(job.tid)
+  const protector = new PagemapProtector(job.tid, job.features)
   const { shards } = job
   let pieces = 0
   let pages = 0

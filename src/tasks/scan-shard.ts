@@ -80,7 +80,7 @@ export class ShardScanner {
         const flags = ranges.flags[row] ?? 0
         const start = ranges.startPage[row] ?? 0
         const end = ranges.endPage[row] ?? 0
-        if ((flags & RANGE_GUARD) !== 0) this.guards.push(start, end)
+        if ((flags & RANGE_GUARD) !== 0) this.#noteGuard(start, end)
         else if (this.#job.frozen && (flags & RANGE_SWAPPED) !== 0) this.#markReadable(start, end, flags)
         else this.#mark(start, end, flags)
       }
@@ -91,7 +91,28 @@ export class ShardScanner {
   #markReadable(start: number, end: number, flags: number): void {
     for (let page = start; page < end; page++) {
       if (this.#memory.isReadable(page)) this.#mark(page, page + 1, flags)
-      else this.unreadable.push(page)
+      else {
+        this.unreadable.push(page)
+        this.#markChanged(page, page + 1)
+      }
+    }
+  }
+
+  #noteGuard(start: number, end: number): void {
+    this.guards.push(start, end)
+    this.#markChanged(start, end)
+  }
+
+  /** Marks pages that hold nothing as dirty, without being present: the tracker's reset may meet them. */
+  #markChanged(start: number, end: number): void {
+    for (let page = start; page < end;) {
+      const chunk = Math.floor(page / CHUNK_PAGES)
+      const stop = Math.min(end, (chunk + 1) * CHUNK_PAGES)
+      if (this.#seekChunk(chunk)) {
+        const slot = this.#chunk * CHUNK_PAGES + (page % CHUNK_PAGES)
+        setBits(this.#job.dirty, slot, slot + stop - page)
+      }
+      page = stop
     }
   }
 

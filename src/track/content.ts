@@ -9,7 +9,8 @@ export const contentTracker: Tracker = {
   name: 'content',
   dirtyBit: 'all',
   hasIntervals: false,
-  prepare: () => ({}),
+  prepare: () => undefined,
+  state: () => ({}),
   reset: () => undefined,
   close: () => undefined,
 }

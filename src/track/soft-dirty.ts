@@ -16,7 +16,8 @@ export function softDirtyTracker(tid: number): Tracker {
     name: 'soft-dirty',
     dirtyBit: 'soft-dirty',
     hasIntervals: true,
-    prepare: () => ({}),
+    prepare: () => undefined,
+    state: () => ({}),
     reset: () => {
       refs.clearSoftDirty()
     },

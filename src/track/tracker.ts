@@ -22,16 +22,21 @@ export interface TrackerState {
   readonly userfaultfd?: { readonly fd: number; readonly inode: number }
 }
 
-/** A standing target, as a tracker needs it. */
-export interface StandingTarget {
+/** A standing target, before anything of it is read. */
+export interface UnreadTarget {
   readonly vmas: readonly Vma[]
-  /** Opens a userfaultfd inside the target; its descriptor there. */
+  /** Opens a userfaultfd inside the target; its descriptor there. Writes to the target's memory. */
   readonly openUserfaultfd: () => number
+}
+
+/** A standing target whose dirty bits have been read. */
+export interface ReadTarget {
+  readonly vmas: readonly Vma[]
   /**
-   * Write-protects the written pages of `vmas` again, on all threads. Throws `TARGET_CHANGED` where it meets
+   * Write-protects the written pages of those VMAs again, on all threads. Throws `TARGET_CHANGED` where it meets
    * a written page that the scan before had not found dirty.
    */
-  readonly protect: (vmas: readonly Vma[]) => void
+  readonly protect: (watched: ReadonlySet<Vma>) => void
 }
 
 /** One tracker on one process. */
@@ -44,9 +49,11 @@ export interface Tracker {
    * the snapshot that began the interval.
    */
   readonly hasIntervals: boolean
-  /** Begins tracking where it has not yet; the target stands. What it returns belongs into the record, before the reset. */
-  prepare(target: StandingTarget): TrackerState
-  /** Makes every page clean; the target stands. Ends one interval and begins the next. */
-  reset(target: StandingTarget): void
+  /** Begins tracking where it has not yet. What it does to the target's memory, the scan after it sees. */
+  prepare(target: UnreadTarget): void
+  /** What the next run has to know; belongs into the record, before the reset. */
+  state(): TrackerState
+  /** Makes every page clean: ends one interval and begins the next. */
+  reset(target: ReadTarget): void
   close(): void
 }

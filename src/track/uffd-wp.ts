@@ -16,7 +16,7 @@ import { vmaFate } from '../core/fate.js'
 import type { Vma } from '../core/vma.js'
 import { TidemarkError } from '../errors.js'
 import { borrowUserfaultfd, findUserfaultfds, Userfaultfd } from '../kernel/userfaultfd.js'
-import type { StandingTarget, Tracker, TrackerState } from './tracker.js'
+import type { Tracker, TrackerState, UnreadTarget } from './tracker.js'
 
 /**
  * The tracker for process `pid`.
@@ -31,8 +31,8 @@ export function uffdWpTracker(pid: number, known: TrackerState): Tracker {
     hasIntervals: true,
     prepare: (target) => {
       uffd ??= open(pid, target)
-      return { userfaultfd: { fd: uffd.remoteFd, inode: uffd.inode } }
     },
+    state: () => (uffd === undefined ? {} : { userfaultfd: { fd: uffd.remoteFd, inode: uffd.inode } }),
     reset: (target) => {
       if (uffd === undefined) throw new TidemarkError('INTERNAL', 'reset before prepare')
       target.protect(registerAll(pid, uffd, target.vmas))
@@ -43,11 +43,15 @@ export function uffdWpTracker(pid: number, known: TrackerState): Tracker {
   }
 }
 
-/** Whether userfaultfd can watch the pages of `vma` that a snapshot stores. */
-export function isWatchable(vma: Vma): boolean {
-  const { store } = vmaFate(vma)
-  if (vma.shared || vma.flags?.has('ht') === true) return false
-  return store === 'anonymous' || store === 'file-private'
+/**
+ * Whether `vma` is watched. Others' pages always count as dirty.
+ *
+ * Not private mappings of files: a protected page of theirs that is discarded leaves a marker behind, and the
+ * process's own MADV_GUARD_INSTALL over it would loop in the kernel for ever (seen on Linux 6.18). Of a file
+ * only the pages that the process has changed are stored, so this costs little.
+ */
+function isWatchable(vma: Vma): boolean {
+  return !vma.shared && vmaFate(vma).store === 'anonymous' && vma.flags?.has('ht') !== true
 }
 
 function takeUp(pid: number, known: TrackerState): Userfaultfd | undefined {
@@ -60,7 +64,7 @@ function takeUp(pid: number, known: TrackerState): Userfaultfd | undefined {
 }
 
 /** Opens one in the target, or takes up one that a run of ours left there without a record. */
-function open(pid: number, target: StandingTarget): Userfaultfd {
+function open(pid: number, target: UnreadTarget): Userfaultfd {
   const registered = target.vmas.filter((vma) => vma.flags?.has('uw') === true)
   if (registered.length > 0) {
     for (const { fd } of findUserfaultfds(pid)) {
@@ -81,8 +85,8 @@ function open(pid: number, target: StandingTarget): Userfaultfd {
  * One that cannot be registered belongs to another userfaultfd, whose owner may have reset its bits: then nothing
  * that the scan said of it can be trusted.
  */
-function registerAll(pid: number, uffd: Userfaultfd, vmas: readonly Vma[]): Vma[] {
-  const watched: Vma[] = []
+function registerAll(pid: number, uffd: Userfaultfd, vmas: readonly Vma[]): Set<Vma> {
+  const watched = new Set<Vma>()
   let group: Vma[] = []
   const endGroup = (): void => {
     const first = group[0]
@@ -90,7 +94,7 @@ function registerAll(pid: number, uffd: Userfaultfd, vmas: readonly Vma[]): Vma[
     if (first !== undefined && last !== undefined) {
       const done = uffd.register(first.startPage, last.endPage)
       if (!done && !group.every((vma) => uffd.register(vma.startPage, vma.endPage))) throw foreignOwner(pid)
-      watched.push(...group)
+      for (const vma of group) watched.add(vma)
     }
     group = []
   }

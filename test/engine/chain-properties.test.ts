@@ -47,7 +47,7 @@ const MOST_STEPS = 300
 const TIMEOUT_MS = 300_000
 
 /** More than what any tracker stores anew of a process that has not run: [vdso], a canary, what pins memory. */
-const IDLE_PAGES = 64
+const IDLE_PAGES = 512
 
 const TRACKERS: readonly (readonly [tracker: Tracker, available: boolean, reason: string])[] = [
   ['soft-dirty', hasSoftDirty(), 'this kernel has no soft-dirty tracking'],
