@@ -58,6 +58,8 @@ export interface Captured {
   /** Pages that the process holds and a snapshot must have. */
   readonly pagesScanned: number
   readonly cleanNotInParent: number
+  /** What tracking leaves in the target, where it has just begun; else empty. */
+  readonly notice: string
   /** Why the dump is full though a parent was given; empty where it is not. */
   readonly fullBecause: string
   /** File pages that lie in staging memory; the others are in the pages file already. */
@@ -116,6 +118,7 @@ export function captureFrozen(input: WindowInput): Captured {
     pagesScanned: planPages(plan) + countPages(plan.holes),
     cleanNotInParent: holes.cleanNotInParent,
     fullBecause: holes.fullBecause,
+    notice: tracking.tracker?.notice() ?? '',
     scanReports: scanned.reports,
     steps: { checksUs, mapsUs, prepareUs, scanUs, planUs, captureUs, resetUs: lap() },
   }

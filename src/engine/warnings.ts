@@ -45,6 +45,7 @@ export function findWarnings({ captured, children }: Taken): string[] {
       `children are not dumped: ${String(children.length)} (pid ${children.slice(0, EXAMPLES).join(', ')}${children.length > EXAMPLES ? ', ...' : ''})`,
     )
   }
+  if (captured.notice !== '') warnings.push(captured.notice)
   if (captured.fullBecause !== '') warnings.push(`dumped in full: ${captured.fullBecause}`)
   if (captured.cleanNotInParent > 0) {
     warnings.push(

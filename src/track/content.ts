@@ -10,6 +10,7 @@ export const contentTracker: Tracker = {
   dirtyBit: 'all',
   hasIntervals: false,
   prepare: () => undefined,
+  notice: () => '',
   state: () => ({}),
   reset: () => undefined,
   close: () => undefined,

@@ -17,6 +17,7 @@ export function softDirtyTracker(tid: number): Tracker {
     dirtyBit: 'soft-dirty',
     hasIntervals: true,
     prepare: () => undefined,
+    notice: () => '',
     state: () => ({}),
     reset: () => {
       refs.clearSoftDirty()

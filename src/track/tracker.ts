@@ -51,6 +51,8 @@ export interface Tracker {
   readonly hasIntervals: boolean
   /** Begins tracking where it has not yet. What it does to the target's memory, the scan after it sees. */
   prepare(target: UnreadTarget): void
+  /** What tracking leaves in the target, and how to take it off, where it has just begun; else empty. */
+  notice(): string
   /** What the next run has to know; belongs into the record, before the reset. */
   state(): TrackerState
   /** Makes every page clean: ends one interval and begins the next. */

@@ -25,13 +25,16 @@ import type { Tracker, TrackerState, UnreadTarget } from './tracker.js'
  */
 export function uffdWpTracker(pid: number, known: TrackerState): Tracker {
   let uffd = takeUp(pid, known)
+  let hasBegun = false
   return {
     name: 'uffd-wp',
     dirtyBit: 'written',
     hasIntervals: true,
     prepare: (target) => {
+      hasBegun = uffd === undefined
       uffd ??= open(pid, target)
     },
+    notice: () => (hasBegun && uffd !== undefined ? lastingEffects(pid, uffd.remoteFd) : ''),
     state: () => (uffd === undefined ? {} : { userfaultfd: { fd: uffd.remoteFd, inode: uffd.inode } }),
     reset: (target) => {
       if (uffd === undefined) throw new TidemarkError('INTERNAL', 'reset before prepare')
@@ -111,5 +114,13 @@ function foreignOwner(pid: number): TidemarkError {
     'TRACKER_UNAVAILABLE',
     `process ${String(pid)} uses userfaultfd itself; choose --tracker content`,
     { pid },
+  )
+}
+
+function lastingEffects(pid: number, fd: number): string {
+  return (
+    `process ${String(pid)} is tracked from now on: it holds one more descriptor (${String(fd)}), cannot use userfaultfd ` +
+    `on its memory itself, pays about a microsecond at the first write to a page after each dump, and CRIU cannot ` +
+    `dump it; tidemark untrack -t ${String(pid)} takes that off`
   )
 }
