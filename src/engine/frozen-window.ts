@@ -101,7 +101,7 @@ export function captureFrozen(input: WindowInput): Captured {
   if (input.requireComplete) refuseMissing(missing, target.pid)
   const scanUs = lap()
   input.onStep('scanned')
-  const holes = findHolesIn(tracking, scanned, space.vmas, target.pid)
+  const holes = findHolesIn(tracking, scanned, space.vmas, target, input.survey.listed)
   if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)

@@ -1,23 +1,24 @@
 /** The increment's part of the frozen window: what is a hole, and the end of one interval and the begin of the next. */
-import { countBits } from '../core/bitmap.js'
+import { countBits, WORD_SLOTS } from '../core/bitmap.js'
+import { CHUNK_PAGES, type ChunkDirectory } from '../core/chunks.js'
 import { vmaFate } from '../core/fate.js'
 import { findHoles, runBits } from '../core/holes.js'
-import { RunList, type PageRuns } from '../core/page-runs.js'
+import { RunList } from '../core/page-runs.js'
 import { buildSegments } from '../core/segments.js'
 import { shardsOfChunks } from '../core/shards.js'
 import type { Vma } from '../core/vma.js'
-import type { Pagemap } from '../image/pagemap.js'
 import { registeredBuffers } from '../kernel/descriptors.js'
 import { probeKernel } from '../kernel/features.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readBootId } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import type { Tracker } from '../track/tracker.js'
-import { canaryObjection, chooseCanary, drawCanary } from './canary.js'
+import { canaryObjection, chooseCanary, drawCanary, type CanaryPage } from './canary.js'
 import type { Crew } from './crew.js'
-import { writeRecord } from './interval-record.js'
+import { readRecord, writeRecord } from './interval-record.js'
 import type { DumpStep } from './options.js'
 import type { Scanned } from './scan-target.js'
+import type { Parent } from './parent.js'
 import type { Tracking } from './tracking.js'
 
 /** What the hole rule made of a scan. */
@@ -29,30 +30,53 @@ export interface FoundHoles {
   readonly fullBecause: string
 }
 
+/** The parent's pages over the slots of some chunks: made before the freeze, good while the chunks are the same. */
+export interface ListedBits {
+  readonly chunks: ChunkDirectory
+  readonly inParent: Int32Array
+}
+
 /** Applies the hole rule, if the parent's interval is still whole. */
 export function findHolesIn(
-  { tracker, parent, canary, fullBecause }: Tracking,
+  tracking: Tracking,
   scanned: Scanned,
   vmas: readonly Vma[],
-  pid: number,
+  target: TargetIdentity,
+  known?: ListedBits,
 ): FoundHoles {
+  const { tracker, parent, canary, fullBecause } = tracking
   const none = { bits: undefined, cleanNotInParent: 0 }
   if (tracker === undefined || parent === undefined) return { ...none, fullBecause }
   // Bytes are compared later: now every page is taken.
   if (tracker.dirtyBit === 'all') return { ...none, fullBecause: '' }
-  const objection = canary === undefined ? '' : canaryObjection(tracker.name, canary, scanned)
+  const objection = canary === undefined ? '' : intervalObjection(tracking, tracker, canary, scanned, target)
   if (objection !== '') return { ...none, fullBecause: objection }
-  markUnwatched(scanned, vmas, pid)
-  const listed = runBits(scanned.chunks, listedPages(parent.chain.links[0]?.pagemap))
-  return { ...findHoles(scanned.present, scanned.dirty, listed), fullBecause: '' }
+  markUnwatched(scanned, vmas, target.pid)
+  const inParent = known?.chunks === scanned.chunks ? known.inParent : listedBits(scanned.chunks, parent)
+  return { ...findHoles(scanned.present, scanned.dirty, inParent), fullBecause: '' }
 }
 
-/** All pages that a pagemap lists, in its own file or in its parent's. */
-function listedPages(pagemap: Pagemap | undefined): PageRuns {
+/** What speaks against the interval since the parent, as of now; empty where nothing does. */
+function intervalObjection(
+  tracking: Tracking,
+  tracker: Tracker,
+  canary: readonly CanaryPage[],
+  scanned: Scanned,
+  target: TargetIdentity,
+): string {
+  // Another run may have been quicker since the record was read first.
+  if (readRecord(target)?.snapshotId !== tracking.parent?.chain.links[0]?.manifest?.snapshotId)
+    return 'another dump of this process was taken meanwhile'
+  return canaryObjection(tracker.name, canary, scanned)
+}
+
+/** Bits of the pages that the parent's pagemap lists, in its own file or in its parent's. */
+export function listedBits(chunks: ChunkDirectory, parent: Parent): Int32Array {
+  const pagemap = parent.chain.links[0]?.pagemap
   const list = new RunList()
   for (let row = 0; row < (pagemap?.count ?? 0); row++)
     list.add(pagemap?.startPage[row] ?? 0, pagemap?.pageCount[row] ?? 0)
-  return list.toRuns()
+  return runBits(chunks, list.toRuns())
 }
 
 /** Counts as dirty what no tracker watches: huge pages of their own pool, and buffers that io_uring has pinned. */
@@ -115,9 +139,8 @@ function protect(
   vmas: readonly Vma[],
   watched: ReadonlySet<Vma>,
 ): void {
-  if (countBits(dirty) === 0) return
   const segments = buildSegments(vmas, true, (vma) => (watched.has(vma) ? vmaFate(vma).store : 'none'))
-  const shards = shardsOfChunks(Array.from({ length: chunks.count }, (_, index) => index))
+  const shards = shardsOfChunks(dirtyChunks(chunks, dirty))
   crew.runBlocking(
     {
       kind: 'protect',
@@ -130,5 +153,13 @@ function protect(
       dirty,
     },
     expired,
+  )
+}
+
+/** Indices of the chunks that have a dirty page: the others need no protection. */
+function dirtyChunks(chunks: ChunkDirectory, dirty: Int32Array): number[] {
+  const words = CHUNK_PAGES / WORD_SLOTS
+  return Array.from({ length: chunks.count }, (_, index) => index).filter(
+    (index) => countBits(dirty, index * words, (index + 1) * words) > 0,
   )
 }

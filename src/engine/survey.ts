@@ -12,7 +12,7 @@ import type { KernelFeatures } from '../kernel/features.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { readAddressSpace, type AddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
-import { findHolesIn } from './interval.js'
+import { findHolesIn, listedBits, type ListedBits } from './interval.js'
 import { scanTarget } from './scan-target.js'
 import type { Tracking } from './tracking.js'
 
@@ -24,6 +24,8 @@ export interface Survey {
   readonly weights: Int32Array
   /** What would have been stored then. */
   readonly plan: DumpPlan
+  /** The parent's pages over `chunks`; undefined without a parent. */
+  readonly listed: ListedBits | undefined
 }
 
 /** Times that the scan is rehearsed, and how long a scan may take, in microseconds, to be rehearsed again. */
@@ -43,7 +45,7 @@ export function surveyTarget(
   expired: () => boolean,
 ): Survey {
   const space = readAddressSpace(target, features)
-  let found: Omit<Survey, 'space'> = {
+  let found: Omit<Survey, 'space' | 'listed'> = {
     chunks: chunkDirectory([]),
     weights: new Int32Array(0),
     plan: planDump(chunkDirectory([]), new Int32Array(0)),
@@ -63,11 +65,14 @@ export function surveyTarget(
       run: (job) => crew.runBlocking(job, expired),
     })
     const { chunks, present } = scanned
-    const { bits } = findHolesIn(tracking, scanned, space.vmas, target.pid)
+    const { bits } = findHolesIn(tracking, scanned, space.vmas, target)
     found = { chunks, weights: chunkWeights(present, chunks.count), plan: planDump(chunks, present, bits) }
     if (monotonicMicros() - begun > LONG_SCAN_US) break
   }
-  return { space, ...found }
+  const { parent } = tracking
+  const { chunks } = found
+  const listed = parent === undefined ? undefined : { chunks, inParent: listedBits(chunks, parent) }
+  return { space, ...found, listed }
 }
 
 /** Set bits of each of the first `chunks` chunks. */
