@@ -4,6 +4,7 @@
  *   npm run bench                                     everything, a table on stdout
  *   npm run bench -- --against criu=/usr/sbin/criu    CRIU beside it
  *   npm run bench -- --runs 3 --only 1g --json FILE   part of it, and the figures as JSON
+ *   npm run bench -- --increments --gib 4             increments only, by tracker and by what changed
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,8 +12,12 @@ import { join } from 'node:path'
 import yargs from 'yargs'
 import { hideBin } from 'yargs/helpers'
 import { criu, runOnce, tidemark, type Candidate, type Run } from './candidates.js'
+import { probeAsyncProtect } from '../src/kernel/async-protect.js'
+import { probeKernel } from '../src/kernel/features.js'
+import { TRACKER_NAMES } from '../src/track/tracker.js'
 import { withLoneVictim } from '../test/support/lone-victim.js'
 import { describeMachine, fileSystemOf, warmMemory } from './machine.js'
+import { measureIncrements, printFigures, printHead, type IncrementFigures } from './increments.js'
 import { runMicroBenchmarks } from './micro.js'
 import { medians, printTable, type Measured } from './table.js'
 
@@ -75,6 +80,8 @@ const options = await yargs(hideBin(process.argv))
     tmpfs: { type: 'string', default: '/dev/shm' },
     disk: { type: 'string', default: tmpdir() },
     micro: { type: 'boolean', default: true, describe: 'the benchmarks of single functions too' },
+    increments: { type: 'boolean', default: false, describe: 'measure increments instead' },
+    gib: { type: 'number', default: 1, describe: 'size of the process for increments' },
     json: { type: 'string', describe: 'write all figures to this file' },
   })
   .strict()
@@ -122,17 +129,31 @@ async function measureShape(shape: Shape, parent: string): Promise<Measured[]> {
   }))
 }
 
+/** Increments under every tracker that works here. */
+async function runIncrements(): Promise<IncrementFigures[]> {
+  const works = {
+    'soft-dirty': probeKernel().softDirty,
+    'uffd-wp': probeAsyncProtect(probeKernel()),
+    content: true,
+  }
+  const trackers = TRACKER_NAMES.filter((name) => works[name] && name.includes(options.only))
+  printHead(options.gib)
+  const { gib, runs } = options
+  return await measureIncrements({ gib, runs, trackers, folder: options.tmpfs }, printFigures)
+}
+
 const machine = describeMachine()
 console.log(
   `${machine.cpu}, ${String(machine.cores)} cores, ${(machine.memoryBytes / GIB).toFixed(0)} GiB, Linux ${machine.kernel}, ` +
     `Node ${machine.node}, THP ${machine.thp}, ${machine.date}; medians of ${String(options.runs)} runs, no sync`,
 )
 const measured: Measured[] = []
-for (const shape of SHAPES.filter(({ name }) => name.includes(options.only))) {
+const increments = options.increments ? await runIncrements() : []
+for (const shape of options.increments ? [] : SHAPES.filter(({ name }) => name.includes(options.only))) {
   for (const parent of [options.tmpfs, options.disk]) measured.push(...(await measureShape(shape, parent)))
 }
-printTable(measured)
-const micro = options.micro ? await runMicroBenchmarks() : []
+if (!options.increments) printTable(measured)
+const micro = options.micro && !options.increments ? await runMicroBenchmarks() : []
 if (options.json !== undefined) {
-  writeFileSync(options.json, `${JSON.stringify({ machine, measured, micro }, undefined, 2)}\n`)
+  writeFileSync(options.json, `${JSON.stringify({ machine, measured, increments, micro }, undefined, 2)}\n`)
 }

@@ -9,7 +9,7 @@
  *   without --gap   |rw- 0|rwx 1|rw- 2|rwx 3|       with --gap   |rw- 0| |rw- 1| |rw- 2|
  *
  * Commands: `touch [seed]` rewrites all pages, `write N [seed]` N pages spread evenly, `discard N` drops N pages
- * spread evenly (MADV_DONTNEED), `unmap I` VMA I, `move I` moves VMA I elsewhere, `map PAGES [seed]` maps a
+ * spread evenly (MADV_DONTNEED), `dense N [seed]` rewrites the first N pages, `unmap I` VMA I, `move I` moves VMA I elsewhere, `map PAGES [seed]` maps a
  * new filled VMA, `checksum` tells the SHA-256 of all VMAs in their order, `fork` makes a child that pauses.
  */
 import { createHash } from 'node:crypto'
@@ -69,7 +69,8 @@ function build(): number {
 const start = build()
 const addresses = Array.from({ length: vmaCount }, (_, index) => start + index * stridePages * PAGE_SIZE)
 
-function forSpreadPages(count: number, action: (address: number) => void): { pages: number } {
+function forSpreadPages(count: number, action: (address: number) => void): { pages: number; micros: number } {
+  const begun = process.hrtime.bigint()
   const wanted = Math.min(count, totalPages)
   let done = 0
   for (let index = 0; index < wanted; index += 1) {
@@ -79,7 +80,21 @@ function forSpreadPages(count: number, action: (address: number) => void): { pag
     action(vma + (place % pagesPerVma) * PAGE_SIZE)
     done += 1
   }
-  return { pages: done }
+  return { pages: done, micros: Number(process.hrtime.bigint() - begun) / 1000 }
+}
+
+/** Fills the first `count` pages. */
+function fillFirst(count: number, content: number): { pages: number; micros: number } {
+  const begun = process.hrtime.bigint()
+  let left = Math.min(count, totalPages)
+  const pages = left
+  for (const address of addresses) {
+    const here = Math.min(left, pagesPerVma)
+    if (here === 0 || address < 0) break
+    fill(address, here, content)
+    left -= here
+  }
+  return { pages, micros: Number(process.hrtime.bigint() - begun) / 1000 }
 }
 
 function vmaOf(words: readonly string[]): { readonly index: number; readonly address: number } {
@@ -123,6 +138,7 @@ serve(
         fill(address, 1, content)
       })
     },
+    dense: (words) => fillFirst(numberWord(words, 0, 1), numberWord(words, 1, seed + 1)),
     discard: (words) =>
       forSpreadPages(numberWord(words, 0, 1), (address) => {
         advisePages(address, 1, ADVICE.DONTNEED)
