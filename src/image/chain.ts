@@ -104,12 +104,20 @@ function openLinks(
 ): { pid: number; pageSize: number } {
   const seen = new Set<string>()
   const { pid, pageSize } = preDumped ?? readTop(folder)
-  for (let at: string | undefined = realpathSync(folder); at !== undefined; at = parentFolder(at)) {
+  for (let at: string | undefined = realFolder(folder); at !== undefined; at = parentFolder(at)) {
     if (seen.has(at)) throw badImage(join(at, PARENT_LINK), 'the chain of parents loops')
     seen.add(at)
     links.push(openLink(at, pid, pageSize))
   }
   return { pid, pageSize }
+}
+
+function realFolder(folder: string): string {
+  try {
+    return realpathSync(folder)
+  } catch (error) {
+    throw badImage(folder, `it cannot be opened: ${codeOf(error) ?? 'unknown'}`, error)
+  }
 }
 
 function readTop(folder: string): PreDumped {

@@ -3,12 +3,13 @@
  *
  * source: include/uapi/linux/userfaultfd.h, fs/userfaultfd.c
  */
-import { closeSync, readFileSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { TidemarkError } from '../errors.js'
 import { SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, UFFD, UFFDIO } from './abi.js'
 import { listDescriptors } from './descriptors.js'
 import { errnoName, ioctl, syscall, syscallError } from './libc.js'
 import { pageSize } from './page-size.js'
+import { readProcText } from './procfs.js'
 
 /** Text of the link in /proc/PID/fd. source: fs/userfaultfd.c userfaultfd_fops, anon_inode_create_getfd */
 const LINK = 'anon_inode:[userfaultfd]'
@@ -17,12 +18,14 @@ const LINK = 'anon_inode:[userfaultfd]'
 export function findUserfaultfds(pid: number): { readonly fd: number; readonly inode: number }[] {
   return listDescriptors(pid)
     .filter(({ target }) => target === LINK)
-    .map(({ fd }) => ({ fd, inode: descriptorInode(pid, fd) }))
+    .flatMap(({ fd }) => {
+      const inode = descriptorInode(pid, fd)
+      return inode === undefined ? [] : [{ fd, inode }]
+    })
 }
 
 /** A copy, in this process, of userfaultfd `fd` of process `pid`. The caller closes it. Throws `SYSCALL_FAILED`. */
 export function borrowUserfaultfd(pid: number, fd: number): Userfaultfd {
-  const inode = descriptorInode(pid, fd)
   const pidfd = syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0)
   if (pidfd < 0) throw syscallError('pidfd_open', `cannot open process ${String(pid)}`, { pid })
   try {
@@ -31,16 +34,19 @@ export function borrowUserfaultfd(pid: number, fd: number): Userfaultfd {
       throw syscallError('pidfd_getfd', `cannot copy descriptor ${String(fd)} of process ${String(pid)}`, {
         pid,
       })
-    return new Userfaultfd(own, fd, inode)
+    return new Userfaultfd(own, fd, descriptorInode(process.pid, own) ?? 0)
   } finally {
     closeSync(pidfd)
   }
 }
 
-/** Inode number that the kernel shows for a descriptor: each userfaultfd has its own. */
-function descriptorInode(pid: number, fd: number): number {
-  const text = readFileSync(`/proc/${String(pid)}/fdinfo/${String(fd)}`, 'latin1')
-  return Number(/^ino:\s*(\d+)/m.exec(text)?.[1] ?? 0)
+/**
+ * Inode number that the kernel shows for a descriptor: each userfaultfd has its own. Undefined where it has been
+ * closed, 0 where the kernel does not tell (before Linux 5.14).
+ */
+function descriptorInode(pid: number, fd: number): number | undefined {
+  const text = readProcText(`/proc/${String(pid)}/fdinfo/${String(fd)}`)
+  return text === undefined ? undefined : Number(/^ino:\s*(\d+)/m.exec(text)?.[1] ?? 0)
 }
 
 /** A userfaultfd. */

@@ -1,6 +1,15 @@
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { allocateBitmap, bitmapRuns, countBits, setBits, testBit, WORD_SLOTS } from '../../src/core/bitmap.js'
+import {
+  allocateBitmap,
+  areBitsSet,
+  bitmapRuns,
+  countBits,
+  forEachSpan,
+  setBits,
+  testBit,
+  WORD_SLOTS,
+} from '../../src/core/bitmap.js'
 import { runsOfPages, type Run } from './builders.js'
 
 const SLOTS = 7 * WORD_SLOTS
@@ -125,5 +134,57 @@ describe('the runs of a bitmap', () => {
     setBits(bitmap, 16, 128)
     expect(runsIn(bitmap, 0, 2)).toEqual([[16, 48]])
     expect(runsIn(bitmap, 1, 2)).toEqual([[0, 64]])
+  })
+})
+
+describe('the spans of a bitmap', () => {
+  it('cover any range once, in order, each of equal bits and unlike its neighbours', () => {
+    fc.assert(
+      fc.property(ranges, edge, edge, (marked, a, b) => {
+        const [start, end] = [Math.min(a, b), Math.max(a, b)]
+        const bits = twinOf(marked)
+        const expected: [number, number, boolean][] = []
+        for (let slot = start; slot < end; slot++) {
+          const set = bits[slot] === true
+          const last = expected.at(-1)
+          if (last?.[2] === set) last[1] = slot + 1
+          else expected.push([slot, slot + 1, set])
+        }
+        const found: [number, number, boolean][] = []
+        forEachSpan(bitmapOf(marked), start, end, (first, last, set) => found.push([first, last, set]))
+        expect(found).toEqual(expected)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('end where they were to end though the bits go on', () => {
+    const bitmap = allocateBitmap(128)
+    setBits(bitmap, 0, 128)
+    const found: [number, number, boolean][] = []
+    forEachSpan(bitmap, 5, 70, (first, last, set) => found.push([first, last, set]))
+    expect(found).toEqual([[5, 70, true]])
+  })
+})
+
+describe('whether all bits of a range are set', () => {
+  it('is told as by a look at each', () => {
+    fc.assert(
+      fc.property(ranges, edge, edge, (marked, a, b) => {
+        const [start, end] = [Math.min(a, b), Math.max(a, b)]
+        const expected = twinOf(marked).slice(start, end).every(Boolean)
+        expect(areBitsSet(bitmapOf(marked), start, end)).toBe(expected)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('is told right with one bit missing anywhere, and with none missing', () => {
+    for (let missing = -1; missing < 100; missing++) {
+      const bitmap = allocateBitmap(SLOTS)
+      setBits(bitmap, 3, missing < 0 ? 103 : missing + 3)
+      setBits(bitmap, missing + 4, 103)
+      expect(areBitsSet(bitmap, 3, 103)).toBe(missing < 0)
+    }
   })
 })

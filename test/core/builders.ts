@@ -1,7 +1,7 @@
 /**
  * Values for the core's tests, written as one would draw them: plans as runs, VMAs as lines of maps.
  */
-import { NO_RUNS } from '../../src/core/page-runs.js'
+import { NO_RUNS, type PageRuns } from '../../src/core/page-runs.js'
 import type { DumpPlan } from '../../src/core/plan.js'
 import type { Vma } from '../../src/core/vma.js'
 
@@ -18,6 +18,23 @@ export function planOfRuns(runs: readonly Run[]): DumpPlan {
     offsetPages: Float64Array.from(offsets),
     holes: NO_RUNS,
   }
+}
+
+/** The columns of `runs`, as they are: not merged. */
+export function runsOf(runs: readonly Run[]): PageRuns {
+  return {
+    count: runs.length,
+    startPage: Float64Array.from(runs, ([start]) => start),
+    pageCount: Float64Array.from(runs, ([, pages]) => pages),
+  }
+}
+
+/** The rows of columns. */
+export function listRuns(runs: PageRuns): Run[] {
+  return Array.from({ length: runs.count }, (_, run): Run => [
+    runs.startPage[run] ?? NaN,
+    runs.pageCount[run] ?? NaN,
+  ])
 }
 
 /** Every page of `runs`, one by one, in order. */

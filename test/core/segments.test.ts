@@ -130,6 +130,28 @@ describe('the segments of an address space', () => {
     ])
   })
 
+  it('end at a VMA that the caller leaves out, even between others of its class', () => {
+    const vmas = [vmaAt('anonymous', 1, 2), vmaAt('anonymous', 2, 3), vmaAt('anonymous', 3, 4)]
+    const storeOf = (vma: Vma): StoreClass => (vma.startPage === 2 ? 'none' : vmaFate(vma).store)
+    for (const joinGaps of [true, false]) {
+      expect(rowsOf(buildSegments(vmas, joinGaps, storeOf))).toEqual([
+        [1, 2, anonymous],
+        [3, 4, anonymous],
+      ])
+    }
+  })
+
+  it('have the classes that the caller says, whatever the fate', () => {
+    fc.assert(
+      fc.property(spaces, fc.array(kinds, { minLength: 25, maxLength: 25 }), (vmas, said) => {
+        const saidOf = new Map(vmas.map((vma, index) => [vma, said[index] ?? 'none']))
+        const lines = vmas.map((vma) => vmaAt(saidOf.get(vma) ?? 'none', vma.startPage, vma.endPage))
+        const found = buildSegments(vmas, true, (vma) => saidOf.get(vma) ?? 'none')
+        expect(rowsOf(found)).toEqual(rowsOf(buildSegments(lines, true)))
+      }),
+    )
+  })
+
   it('of nothing are none', () => {
     expect(rowsOf(buildSegments([], true))).toEqual([])
     expect(rowsOf(buildSegments([vmaAt('none', 4, 5)], true))).toEqual([])
@@ -149,13 +171,5 @@ describe('the first segment after a page', () => {
         }
       }),
     )
-  })
-
-  it('end at gaps where gaps are not to be joined, and go on over touching VMAs', () => {
-    const vmas = [vmaAt('anonymous', 0, 5), vmaAt('anonymous', 5, 9), vmaAt('anonymous', 1e9, 1e9 + 1)]
-    expect(rowsOf(buildSegments(vmas, false))).toEqual([
-      [0, 9, anonymous],
-      [1e9, 1e9 + 1, anonymous],
-    ])
   })
 })

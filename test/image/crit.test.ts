@@ -78,6 +78,37 @@ describe('crit reads', () => {
     expect(image.entries[2]).toMatchObject({ nr_pages: 1, flags: 4 })
   })
 
+  itWithCrit('a pagemap with holes, in address order', async () => {
+    const plan = planOf(
+      [
+        [0x10, 3],
+        [0x20, 1],
+      ],
+      [
+        [0x13, 5],
+        [0xffffffffff600 - 1, 1],
+      ],
+    )
+    const image = await decoded('pagemap-7.img', encodePagemap(plan, 4096, 5))
+    expect(image.entries).toMatchObject([
+      { pages_id: 5 },
+      { vaddr: 0x10000, nr_pages: 3, flags: 4 },
+      { vaddr: 0x13000, nr_pages: 5, flags: 1 },
+      { vaddr: 0x20000, nr_pages: 1, flags: 4 },
+      { nr_pages: 1, flags: 1 },
+    ])
+    await inFolder((folder) => {
+      const path = join(folder, 'pagemap-7.img')
+      writeFileSync(path, encodePagemap(plan, 4096, 5))
+      expect(crit('show', path).match(/"flags": "[^"]*"/g)).toEqual([
+        '"flags": "PE_PRESENT"',
+        '"flags": "PE_PARENT"',
+        '"flags": "PE_PRESENT"',
+        '"flags": "PE_PARENT"',
+      ])
+    })
+  })
+
   itWithCrit('an mm image', async () => {
     const image = await decoded('mm-7.img', encodeMm(VMAS, FACTS, collectFiles(EXE, VMAS), 4096))
     expect(image.magic).toBe('MM')

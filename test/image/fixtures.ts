@@ -5,20 +5,26 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 import { codeOf } from '../../src/errors.js'
-import { NO_RUNS } from '../../src/core/page-runs.js'
 import type { DumpPlan } from '../../src/core/plan.js'
 import type { Vma } from '../../src/core/vma.js'
 import { FORMAT_VERSION, type ImageFile, type Manifest } from '../../src/image/manifest.js'
 
-/** A plan of the runs `[first page, pages]`. */
-export function planOf(runs: readonly (readonly [number, number])[]): DumpPlan {
+/** A plan that stores the runs `[first page, pages]` and leaves those of `holes` to the parent. */
+export function planOf(
+  runs: readonly (readonly [number, number])[],
+  holes: readonly (readonly [number, number])[] = [],
+): DumpPlan {
   const offsets = [0]
   for (const [, pages] of runs) offsets.push((offsets.at(-1) ?? 0) + pages)
   return {
     runCount: runs.length,
     startPage: Float64Array.from(runs, ([start]) => start),
     offsetPages: Float64Array.from(offsets),
-    holes: NO_RUNS,
+    holes: {
+      count: holes.length,
+      startPage: Float64Array.from(holes, ([start]) => start),
+      pageCount: Float64Array.from(holes, ([, pages]) => pages),
+    },
   }
 }
 

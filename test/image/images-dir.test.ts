@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -125,6 +126,83 @@ describe('publishing', () => {
       images.discard()
       await expect(publishing).rejects.toMatchObject({ code: 'INTERRUPTED' })
       expect(readdirSync(folder)).toEqual([])
+    })
+  })
+})
+
+describe('the link to the parent images', () => {
+  /** A transaction with a link to the snapshot `full` beside it. */
+  function linked(folder: string): ImagesDirectory {
+    mkdirSync(join(folder, 'full'))
+    writeFileSync(join(folder, 'full/pages-1.img'), 'old page')
+    const images = staged(join(folder, 'snap'))
+    images.linkParent('../full')
+    return images
+  }
+
+  it.each([true, false])('appears with the files, and not before (sync: %s)', async (sync) => {
+    await inFolder(async (folder) => {
+      const images = linked(folder)
+      expect(readdirSync(images.path)).toEqual([PARTIAL])
+      await images.publish(publishOptions(sync))
+      expect(readdirSync(images.path).sort()).toEqual(['mm-7.img', 'pages-1.img', 'parent', MANIFEST_NAME])
+      expect(readlinkSync(join(images.path, 'parent'))).toBe('../full')
+      expect(readFileSync(join(images.path, 'parent/pages-1.img'), 'latin1')).toBe('old page')
+    })
+  })
+
+  it('is removed by a discard, and what it leads to stays', async () => {
+    await inFolder((folder) => {
+      linked(folder).discard()
+      expect(readdirSync(folder)).toEqual(['full'])
+      expect(readFileSync(join(folder, 'full/pages-1.img'), 'latin1')).toBe('old page')
+    })
+  })
+
+  it('is removed by a discard though it was in place already, and what it leads to stays', async () => {
+    await inFolder(async (folder) => {
+      const images = linked(folder)
+      rmSync(join(images.path, PARTIAL, MANIFEST_NAME))
+      await expect(images.publish(publishOptions(false))).rejects.toMatchObject({ code: 'WRITE_FAILED' })
+      expect(readdirSync(images.path)).toContain('parent')
+      expect(images.discard()).toEqual([])
+      expect(readdirSync(folder)).toEqual(['full'])
+      expect(readFileSync(join(folder, 'full/pages-1.img'), 'latin1')).toBe('old page')
+    })
+  })
+
+  it('replaces nothing of its name that somebody else put there meanwhile', async () => {
+    await inFolder(async (folder) => {
+      const images = linked(folder)
+      symlinkSync('elsewhere', join(images.path, 'parent'))
+      await expect(images.publish(publishOptions(false))).rejects.toMatchObject({
+        code: 'IMAGES_DIR_IN_USE',
+        details: { path: join(images.path, 'parent') },
+      })
+      images.discard()
+      expect(readdirSync(images.path)).toEqual(['parent'])
+      expect(readlinkSync(join(images.path, 'parent'))).toBe('elsewhere')
+    })
+  })
+
+  it('that is there already has the directory refused, though it is dead', async () => {
+    await inFolder((folder) => {
+      symlinkSync('nowhere', join(folder, 'parent'))
+      const error = thrownBy(() => ImagesDirectory.create(folder, FREE))
+      expect(error).toMatchObject({ code: 'IMAGES_DIR_IN_USE' })
+      expect(readdirSync(folder)).toEqual(['parent'])
+    })
+  })
+
+  it('is one: a second is refused, and one after the end', async () => {
+    await inFolder((folder) => {
+      const images = linked(folder)
+      expect(thrownBy(() => images.linkParent('../other'))).toMatchObject({
+        code: 'WRITE_FAILED',
+        details: { errno: 'EEXIST', syscall: 'symlink' },
+      })
+      images.discard()
+      expect(thrownBy(() => images.linkParent('../full'))).toMatchObject({ code: 'INTERNAL' })
     })
   })
 })

@@ -1,13 +1,21 @@
 import { describe, expect, it } from '@jest/globals'
 
-import { decodeManifest, encodeManifest } from '../../src/image/manifest.js'
+import { decodeManifest, encodeManifest, type Manifest } from '../../src/image/manifest.js'
 import { manifestOf, thrownBy } from './fixtures.js'
 
 const MANIFEST = manifestOf([{ name: 'pages-1.img', bytes: 12288 }])
+const INCREMENT: Manifest = {
+  ...MANIFEST,
+  kind: 'pre-dump',
+  parent: { link: '../full', snapshotId: 'fedcba98-7654-3210-fedc-ba9876543210' },
+  tracker: 'soft-dirty',
+  fullBecause: 'the parent is of another process',
+  counts: { ...MANIFEST.counts, pagesInParent: 5, cleanNotInParent: 2 },
+}
 
 /** The JSON of a valid manifest with `value` at `path`; undefined leaves the field out. */
-function changed(path: readonly (string | number)[], value: unknown): Uint8Array {
-  const root: unknown = JSON.parse(Buffer.from(encodeManifest(MANIFEST)).toString())
+function changed(path: readonly (string | number)[], value: unknown, manifest = MANIFEST): Uint8Array {
+  const root: unknown = JSON.parse(Buffer.from(encodeManifest(manifest)).toString())
   return Buffer.from(JSON.stringify(replaceAt(root, path, value)))
 }
 
@@ -42,6 +50,18 @@ function fieldPaths(node: unknown, path: readonly (string | number)[] = []): (st
 describe('a manifest', () => {
   it('comes back as it was', () => {
     expect(decodeManifest(encodeManifest(MANIFEST), 'x')).toEqual(MANIFEST)
+    expect(decodeManifest(encodeManifest(INCREMENT), 'x')).toEqual(INCREMENT)
+  })
+
+  it('of a full snapshot has no parent', () => {
+    const text = Buffer.from(encodeManifest(MANIFEST)).toString()
+    expect(JSON.parse(text)).not.toHaveProperty('parent')
+    expect(decodeManifest(encodeManifest(MANIFEST), 'x').parent).toBeUndefined()
+  })
+
+  it('may have a parent without an id: CRIU gives its images none', () => {
+    const byCriu = { ...INCREMENT, parent: { link: '/var/criu/1', snapshotId: '' } }
+    expect(decodeManifest(encodeManifest(byCriu), 'x')).toEqual(byCriu)
   })
 
   it('is text that ends with a line', () => {
@@ -55,11 +75,15 @@ describe('a manifest', () => {
     expect(decodeManifest(Buffer.from(JSON.stringify(extended)), 'x')).toEqual(MANIFEST)
   })
 
-  const paths = fieldPaths(MANIFEST).filter(([first, ...rest]) => first !== 'stats' || rest.length === 0)
+  const paths = fieldPaths(INCREMENT).filter(([first, ...rest]) => {
+    // Any step may have a time, and a full snapshot has no parent.
+    if (first === 'stats') return rest.length === 0
+    return first !== 'parent' || rest.length > 0
+  })
 
   it('names each field that is missing', () => {
     for (const path of paths) {
-      expect(complaint(changed(path, undefined))).toMatch(
+      expect(complaint(changed(path, undefined, INCREMENT))).toMatch(
         new RegExp(`field .*${String(path.at(-1))} is missing`),
       )
     }
@@ -67,7 +91,7 @@ describe('a manifest', () => {
 
   it('names each field that has the wrong type', () => {
     for (const path of paths)
-      expect(complaint(changed(path, null))).toContain(`${String(path.at(-1))} is not`)
+      expect(complaint(changed(path, null, INCREMENT))).toContain(`${String(path.at(-1))} is not`)
   })
 
   it.each([
@@ -86,6 +110,22 @@ describe('a manifest', () => {
     [['target'], [], 'field target is not an object'],
   ])('refuses %j as %j', (path, value, expected) => {
     expect(complaint(changed(path, value))).toContain(expected)
+  })
+
+  it.each([
+    [['kind'], 'snapshot', 'field kind is unknown: snapshot'],
+    [['kind'], '', 'field kind is unknown'],
+    [['parent'], '../full', 'field parent is not an object'],
+    [['parent', 'link'], undefined, 'field parent.link is missing'],
+    [['parent', 'link'], 5, 'field parent.link is not a string'],
+    [['parent', 'snapshotId'], undefined, 'field parent.snapshotId is missing'],
+    [['parent', 'snapshotId'], 'the first one', 'field parent.snapshotId is not valid'],
+    [['tracker'], 7, 'field tracker is not a string'],
+    [['fullBecause'], undefined, 'field fullBecause is missing'],
+    [['counts', 'pagesInParent'], -1, 'field counts.pagesInParent is not a whole number'],
+    [['counts', 'cleanNotInParent'], '0', 'field counts.cleanNotInParent is not a whole number'],
+  ])('of an increment refuses %j as %j', (path, value, expected) => {
+    expect(complaint(changed(path, value, INCREMENT))).toContain(expected)
   })
 
   it('of another format says so, and what to do', () => {

@@ -91,6 +91,53 @@ describe('encoding a pagemap', () => {
     )
   })
 
+  it('writes holes as entries in the parent, in their place among the runs', () => {
+    const plan = planOf(
+      [
+        [0x10, 3],
+        [0x20, 1],
+      ],
+      [
+        [0x8, 2],
+        [0x13, 5],
+        [0x30, 300],
+      ],
+    )
+    expect(rowsOf(decodePagemap(encodePagemap(plan, 4096, 1), 'p', 4096))).toEqual([
+      [0x8, 2, 1],
+      [0x10, 3, 4],
+      [0x13, 5, 1],
+      [0x20, 1, 4],
+      [0x30, 300, 1],
+    ])
+  })
+
+  it('writes a hole byte by byte as the format says', () => {
+    const file = encodePagemap(planOf([], [[0x20, 300]]), 4096, 2)
+    const entry = [...vaddr(0x20000n), ...compatPages(300), ...flagsField(1), ...pagesField(300)]
+    expect([...file.subarray(8)]).toEqual([2, 0, 0, 0, 8, 2, entry.length, 0, 0, 0, ...entry])
+  })
+
+  it('gives back the runs and holes of any plan, in address order', () => {
+    const kinds = fc.array(fc.boolean(), { minLength: 40, maxLength: 40 })
+    fc.assert(
+      fc.property(runs, kinds, (list, isHole) => {
+        const fitting = list.filter(([start, pages]) => start + pages <= 2 ** 52)
+        const plan = planOf(
+          fitting.filter((_, index) => isHole[index] !== true),
+          fitting.filter((_, index) => isHole[index] === true),
+        )
+        expect(rowsOf(decodePagemap(encodePagemap(plan, 4096, 1), 'p', 4096))).toEqual(
+          fitting.map(([start, pages], index) => [
+            start,
+            pages,
+            isHole[index] === true ? PE_PARENT : PE_PRESENT,
+          ]),
+        )
+      }),
+    )
+  })
+
   it('keeps the page of [vsyscall] and the last page of the address space', () => {
     const list: [number, number][] = [
       [0xffffffffff600, 1],

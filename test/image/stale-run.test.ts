@@ -30,6 +30,19 @@ function killedBeforePublishing(folder: string): void {
   writeFileSync(join(folder, PARTIAL, MANIFEST_NAME), encodeManifest(manifestOf(FILES)))
 }
 
+/** The same of a run that made an increment of `folder`/full; returns where. */
+function killedIncrement(folder: string): string {
+  const snap = join(folder, 'snap')
+  mkdirSync(join(folder, 'full'))
+  writeFileSync(join(folder, 'full/pages-1.img'), 'old page')
+  mkdirSync(snap)
+  killedBeforePublishing(snap)
+  const manifest = { ...manifestOf(FILES), parent: { link: '../full', snapshotId: '' } }
+  writeFileSync(join(snap, PARTIAL, MANIFEST_NAME), encodeManifest(manifest))
+  symlinkSync('../full', join(snap, PARTIAL, 'parent'))
+  return snap
+}
+
 function publish(folder: string, name: string): void {
   renameSync(join(folder, PARTIAL, name), join(folder, name))
 }
@@ -60,6 +73,50 @@ describe('after a killed run, the next', () => {
         expect(FILES.every(({ name }) => readdirSync(folder).includes(name))).toBe(true)
         expect(readdirSync(folder)).toContain(MANIFEST_NAME)
       }
+    })
+  })
+
+  it.each([false, true])('removes the link to the parent, moved into place (%s) or not', async (isMoved) => {
+    await inFolder((folder) => {
+      const snap = killedIncrement(folder)
+      for (const { name } of FILES) publish(snap, name)
+      if (isMoved) publish(snap, 'parent')
+      expect(takeUp(snap)).toEqual([])
+      expect(readdirSync(join(folder, 'full'))).toEqual(['pages-1.img'])
+    })
+  })
+
+  it('does not remove a link that leads elsewhere, or a folder of that name, and refuses the directory', async () => {
+    for (const put of [
+      (path: string): void => symlinkSync('../other', path),
+      (path: string): void => {
+        mkdirSync(path)
+      },
+    ]) {
+      await inFolder((folder) => {
+        const snap = killedIncrement(folder)
+        rmSync(join(snap, PARTIAL, 'parent'))
+        put(join(snap, 'parent'))
+        expect(thrownBy(() => takeUp(snap))).toMatchObject({ code: 'IMAGES_DIR_IN_USE' })
+        expect(readdirSync(snap)).toEqual(['parent'])
+      })
+    }
+  })
+
+  it('does not take a link for its own that was there while its own had not moved', async () => {
+    await inFolder((folder) => {
+      const snap = killedIncrement(folder)
+      symlinkSync('../full', join(snap, 'parent'))
+      expect(thrownBy(() => takeUp(snap))).toMatchObject({ code: 'IMAGES_DIR_IN_USE' })
+      expect(readdirSync(snap)).toEqual(['parent'])
+    })
+  })
+
+  it('goes on where a run was killed that had removed the link', async () => {
+    await inFolder((folder) => {
+      const snap = killedIncrement(folder)
+      rmSync(join(snap, PARTIAL, 'parent'))
+      expect(takeUp(snap)).toEqual([])
     })
   })
 

@@ -1,16 +1,19 @@
+import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
 import type { DumpPlan } from '../../src/core/plan.js'
-import { TargetMemory } from '../../src/kernel/target-memory.js'
+import { forceRewrite, TargetMemory } from '../../src/kernel/target-memory.js'
 import { pagesOfRuns, planOfRuns, runsOfPages, type Run } from '../core/builders.js'
 import { numberFact, objectsFact, type Facts } from '../support/facts.js'
 import { pageSize } from '../support/kernel-vmas.js'
 import { expectedPages, withProcessPages } from '../support/oracle.js'
 import { firstPage, pagesFrom } from '../support/pages.js'
-import { itIf, kernelAtLeast } from '../support/privileges.js'
+import { hasSoftDirty, itIf, kernelAtLeast } from '../support/privileges.js'
 import { suspend } from '../support/processes.js'
 import { startVictim, withVictim, type Victim } from '../support/victim.js'
 import { pageContent } from '../victims/content.js'
+import { fill, PROT, protectPages } from '../victims/memory.js'
 import { ownBytes, withOwnPages } from './own-memory.js'
+import { isSoftDirty, withMapped } from './watched-memory.js'
 
 const PAGE = pageSize()
 
@@ -169,6 +172,43 @@ describe('the memory of a target', () => {
       const end = firstPage(region('low-page')) + 1
       expect(memory.readBytes(end * PAGE - 8, 16)).toBeUndefined()
       expect(memory.readBytes(end * PAGE, 1)).toBeUndefined()
+    })
+  })
+})
+
+describe('rewriting bytes by force', () => {
+  it.each(['read-only', 'prot-none', 'write-only', 'executable', 'all-rights'])(
+    'goes through any protection, and leaves every value as it was: %s',
+    async (name) => {
+      await withVictim('hard', [], async (victim) => {
+        await suspend(victim.pid)
+        const region = objectsFact(victim.facts, 'regions').find((each) => each.name === name) ?? {}
+        const pages = pagesFrom(firstPage(region), 4)
+        const addresses = pages.map((page, index) => page * PAGE + index * 1000)
+        expect(forceRewrite(victim.pid, addresses)).toBe(true)
+        withProcessPages(victim.pid, (readPage) => {
+          for (const page of pages) expect(readPage(page).equals(pageContent(page, 1))).toBe(true)
+        })
+      })
+    },
+  )
+
+  it('is refused where nothing is mapped, and is nothing for no address', async () => {
+    await withVictim('plain', [], async ({ pid }) => {
+      await suspend(pid)
+      expect(forceRewrite(pid, [0])).toBe(false)
+      expect(forceRewrite(pid, [])).toBe(true)
+    })
+  })
+
+  itIf(hasSoftDirty(), 'the kernel has no soft-dirty bits')('counts as a write, of those pages alone', () => {
+    withMapped(3, (address) => {
+      fill(address, 3, 1)
+      protectPages(address, 3, PROT.READ)
+      writeFileSync('/proc/self/clear_refs', '4')
+      expect(forceRewrite(process.pid, [address + 2 * PAGE - 1])).toBe(true)
+      expect([0, 1, 2].map((page) => isSoftDirty(address + page * PAGE))).toEqual([false, true, false])
+      expect(ownBytes(address + PAGE, PAGE).equals(pageContent(address / PAGE + 1, 1))).toBe(true)
     })
   })
 })

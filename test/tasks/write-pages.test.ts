@@ -1,11 +1,13 @@
 import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
+import fc from 'fast-check'
 import { memset, munmap } from '../../src/kernel/libc.js'
 import { mapStaging, unmapStaging } from '../../src/kernel/staging.js'
-import { noMoves } from '../../src/core/plan.js'
+import { noMoves, type PageMoves } from '../../src/core/plan.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { writeFully, writePages } from '../../src/tasks/write-pages.js'
+import { runsOfPages } from '../core/builders.js'
 import { ownBytes, withOwnPages } from '../kernel/own-memory.js'
 import { pageSize } from '../support/kernel-vmas.js'
 import { withTempDir } from '../support/tool.js'
@@ -30,6 +32,60 @@ async function withFile(use: (fd: number, path: string) => void): Promise<void> 
 function number(address: number, pages: number): void {
   for (let page = 0; page < pages; page += 1) memset(address + page * PAGE, page + 1, PAGE)
 }
+
+/** The moves that bring the pages of `places`, ascending, together at the beginning. */
+function movesOf(places: readonly number[]): PageMoves {
+  const runs = runsOfPages(places)
+  const to = [0]
+  for (const [, pages] of runs) to.push((to.at(-1) ?? 0) + pages)
+  return {
+    count: runs.length,
+    fromPage: Float64Array.from(runs, ([from]) => from),
+    toPage: Float64Array.from(to),
+  }
+}
+
+describe('writing pages that move', () => {
+  const kept = fc.subarray(Array.from({ length: 40 }, (_, place) => place))
+
+  it('brings those that are kept together, and writes none beyond those asked for', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        kept,
+        fc.constantFrom(1, 3, 7, 64),
+        fc.constantFrom(1, 1, 0.5),
+        async (places, bufferPages, share) => {
+          await withFile((fd, path) => {
+            withOwnPages(40, (address) => {
+              number(address, 40)
+              const pages = Math.ceil(places.length * share)
+              const job = { kind: 'write', pagesFd: fd, address, moves: movesOf(places) } as const
+              const counts = writePages({ ...job, pages, bufferPages }, allocateControl(CREW.words))
+              expect(counts).toEqual({ pieces: Math.ceil(pages / bufferPages), pages })
+              const expected = places.slice(0, pages).map((place) => Buffer.alloc(PAGE, place + 1))
+              expect(readFileSync(path).equals(Buffer.concat(expected))).toBe(true)
+            })
+          })
+        },
+      ),
+      { numRuns: 80 },
+    )
+  })
+
+  it('writes only the part of a move that lies below the pages asked for', async () => {
+    await withFile((fd, path) => {
+      withOwnPages(10, (address) => {
+        number(address, 10)
+        // Pages 1 and 2 of staging memory come first, then 5 to 9, of which two are written.
+        const moves = movesOf([1, 2, 5, 6, 7, 8, 9])
+        const job = { kind: 'write', pagesFd: fd, address, moves, pages: 4, bufferPages: 3 } as const
+        writePages(job, allocateControl(CREW.words))
+        const bytes = [2, 3, 6, 7].map((byte) => Buffer.alloc(PAGE, byte))
+        expect(readFileSync(path).equals(Buffer.concat(bytes))).toBe(true)
+      })
+    })
+  })
+})
 
 describe('writing pages', () => {
   it.each([1, 3, 10, 64])('writes every byte to its place, in pieces of %d pages', async (piecePages) => {

@@ -1,0 +1,73 @@
+import { closeSync, openSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from '@jest/globals'
+import { listDescriptors, pinningDescriptors, registeredBuffers } from '../../src/kernel/descriptors.js'
+import { numberFact } from '../support/facts.js'
+import { describeIf } from '../support/privileges.js'
+import { withVictim, type Victim } from '../support/victim.js'
+import { addressOf, systemCall } from '../victims/libc.js'
+
+const SYS_IO_URING_SETUP = 425
+const RING_PROGRAM = '../kernel/ring-process'
+
+/** Whether the kernel gives us an io_uring: a build, a sysctl or a seccomp filter may forbid it. */
+function hasRings(): boolean {
+  try {
+    closeSync(systemCall('io_uring_setup', SYS_IO_URING_SETUP, 1, addressOf(Buffer.alloc(120))))
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function withRing(use: (victim: Victim) => Promise<void> | void): Promise<void> {
+  await withVictim(RING_PROGRAM, [], async (victim) => use(victim))
+}
+
+describe('the descriptors of a process', () => {
+  it('are listed with what they lead to', () => {
+    const path = fileURLToPath(import.meta.url)
+    const fd = openSync(path, 'r')
+    try {
+      expect(listDescriptors(process.pid)).toContainEqual({ fd, target: path })
+    } finally {
+      closeSync(fd)
+    }
+    expect(listDescriptors(process.pid)).not.toContainEqual({ fd, target: path })
+  })
+
+  it('are none of a process that is gone', async () => {
+    await withVictim('plain', [], async ({ pid, stop }) => {
+      await stop()
+      expect([listDescriptors(pid), pinningDescriptors(pid), registeredBuffers(pid)]).toEqual([[], [], []])
+    })
+  })
+
+  it('of an ordinary process pin nothing', async () => {
+    await withVictim('plain', [], async ({ pid }) => {
+      await Promise.resolve()
+      expect(listDescriptors(pid).length).toBeGreaterThan(3)
+      expect([pinningDescriptors(pid), registeredBuffers(pid)]).toEqual([[], []])
+    })
+  })
+})
+
+describeIf(hasRings(), 'the kernel gives us no io_uring')('a process with an io_uring', () => {
+  it('may have memory pinned, and has none until it registers a buffer', async () => {
+    await withRing(({ pid, facts }) => {
+      expect(listDescriptors(pid)).toContainEqual({
+        fd: numberFact(facts, 'ring'),
+        target: 'anon_inode:[io_uring]',
+      })
+      expect(pinningDescriptors(pid)).toEqual(['io_uring'])
+      expect(registeredBuffers(pid)).toEqual([])
+    })
+  })
+
+  it.each([1, 300])('is found to have pinned the buffer that it registered, of %d pages', async (pages) => {
+    await withRing(async ({ pid, request }) => {
+      const registered = await request(`register ${pages}`)
+      expect(registeredBuffers(pid)).toEqual([registered])
+    })
+  })
+})
