@@ -174,14 +174,16 @@ function chooseTracker(
  * Whether a tracker works here, as shown by round trips.
  *
  * Soft-dirty also needs to know zero pages: one that takes the place of discarded memory has no bit set, and
- * taken for clean it would bring back the old content.
+ * taken for clean it would bring back the old content. (Where PAGEMAP_SCAN does not tell the huge one, the scan takes
+ * every huge page for dirty.)
  */
 function works(name: TrackerName): boolean {
   const features = probeKernel()
   switch (name) {
     case 'soft-dirty':
       if (!features.softDirty) return false
-      return features.pagemapScan ? features.softDirtyCategory : features.zeroPfn !== undefined
+      if (features.pagemapScan) return features.softDirtyCategory
+      return features.zeroPfn !== undefined && !features.hugeZeroHidden
     case 'uffd-wp':
       return probeAsyncProtect(features)
     case 'content':

@@ -31,6 +31,7 @@ export const PAGE_IS = {
   PRESENT: 8,
   SWAPPED: 16,
   PFNZERO: 32,
+  HUGE: 64,
   SOFT_DIRTY: 128,
   GUARD: 256,
 } as const

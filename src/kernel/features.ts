@@ -1,7 +1,7 @@
 /**
  * What this kernel, with the rights we have, can tell of pages: probed once, on memory of our own.
  */
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { endianness, machine, platform } from 'node:os'
 import { messageOf, TidemarkError } from '../errors.js'
 import {
@@ -35,12 +35,16 @@ export interface KernelFeatures {
   readonly guardCategory: boolean
   /** PAGEMAP_SCAN knows the soft-dirty bit, which that of Linux 6.7 does not. */
   readonly softDirtyCategory: boolean
+  /** PAGEMAP_SCAN was seen to tell the huge zero page; false where it does not, or where none was to be had. */
+  readonly hugeZeroCategory: boolean
   /** Writes set the soft-dirty bit: shown by a write, a reset, a write and a look. */
   readonly softDirty: boolean
   /** Page frame number of the zero page, where we may see it (CAP_SYS_ADMIN). */
   readonly zeroPfn: number | undefined
   /** That of the huge zero page's first page, where we may see it and there is one (transparent huge pages). */
   readonly hugeZeroPfn: number | undefined
+  /** Whether a process may have a huge zero page that nothing tells from memory of its own. */
+  readonly hugeZeroHidden: boolean
 }
 
 const PFN_MASK = (1n << 55n) - 1n
@@ -76,13 +80,17 @@ function probe(): KernelFeatures {
   try {
     const pagemapScan = scanAccepts(fd, address, size, PAGE_IS.PRESENT)
     const zeroPfn = probeZeroPfn(fd, address + size, size)
+    const hugeZeroPfn = zeroPfn === undefined ? undefined : probeHugeZeroPfn(fd, size, zeroPfn)
+    const hugeZeroCategory = pagemapScan && probeHugeZeroCategory(fd)
     return {
       pagemapScan,
       guardCategory: pagemapScan && scanAccepts(fd, address, size, PAGE_IS.GUARD),
       softDirtyCategory: pagemapScan && scanAccepts(fd, address, size, PAGE_IS.SOFT_DIRTY),
       softDirty: probeSoftDirty(fd, address, size),
+      hugeZeroCategory,
       zeroPfn,
-      hugeZeroPfn: zeroPfn === undefined ? undefined : probeHugeZeroPfn(fd, size, zeroPfn),
+      hugeZeroPfn,
+      hugeZeroHidden: !hugeZeroCategory && hugeZeroPfn === undefined && hadHugeZero(),
     }
   } finally {
     closeSync(fd)
@@ -92,6 +100,11 @@ function probe(): KernelFeatures {
 
 /** Whether PAGEMAP_SCAN knows `category`: an unknown one is EINVAL. */
 function scanAccepts(fd: number, address: number, length: number, category: number): boolean {
+  return scanOwn(fd, address, length, category) !== undefined
+}
+
+/** Those of `categories` that the first page at `address` has, 0 for none; undefined where PAGEMAP_SCAN fails. */
+function scanOwn(fd: number, address: number, length: number, categories: number): number | undefined {
   const regions = new BigUint64Array(3)
   const words = [
     PM_SCAN_ARG_BYTES,
@@ -104,10 +117,43 @@ function scanAccepts(fd: number, address: number, length: number, category: numb
     0,
     0,
     0,
-    category,
-    category,
+    categories,
+    categories,
   ]
-  return ioctl(fd, PAGEMAP_SCAN, BigUint64Array.from(words, BigInt)) >= 0
+  const found = ioctl(fd, PAGEMAP_SCAN, BigUint64Array.from(words, BigInt))
+  if (found < 0) return undefined
+  return found === 0 ? 0 : Number(regions[2])
+}
+
+/**
+ * Whether PAGEMAP_SCAN tells the huge zero page, shown by a huge page of ours that was only read. Kernels before 6.17,
+ * stable ones aside, do not.
+ *
+ * source: fs/proc/task_mmu.c pagemap_thp_category
+ */
+function probeHugeZeroCategory(fd: number): boolean {
+  const mapped = 2 * HUGE_PAGE_BYTES
+  const base = mmap(0, mapped, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
+  if (base === -1) return false
+  try {
+    const address = Math.ceil(base / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+    madvise(address, HUGE_PAGE_BYTES, MADV.HUGEPAGE)
+    readOwn(address, new Uint8Array(1))
+    const told = PAGE_IS.HUGE | PAGE_IS.PFNZERO
+    return scanOwn(fd, address, HUGE_PAGE_BYTES, told) === told
+  } finally {
+    munmap(base, mapped)
+  }
+}
+
+/** Whether there was a huge zero page since the machine was booted. source: mm/vmstat.c, mm/huge_memory.c */
+function hadHugeZero(): boolean {
+  try {
+    const [, count] = /^thp_zero_page_alloc (\d+)$/m.exec(readFileSync('/proc/vmstat', 'latin1')) ?? []
+    return count !== undefined && count !== '0'
+  } catch {
+    return true
+  }
 }
 
 /**

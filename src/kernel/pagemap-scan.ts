@@ -26,11 +26,17 @@ export class PagemapScanner implements PagemapSource {
   readonly #ioctl: ScanIoctl
   readonly #features: KernelFeatures
   readonly #dirtyBit: DirtyBit
+  /**
+   * Category whose pages always count as dirty. A huge zero page has no soft-dirty bit: where it may not be told from
+   * memory of the process's own it would be taken for unchanged, and bring back what was discarded.
+   */
+  readonly #doubtful: number
 
   constructor(tid: number, features: KernelFeatures, dirtyBit: DirtyBit) {
     this.#ioctl = new ScanIoctl(tid)
     this.#features = features
     this.#dirtyBit = dirtyBit
+    this.#doubtful = dirtyBit === 'soft-dirty' && !features.hugeZeroCategory ? PAGE_IS.HUGE : 0
   }
 
   scan(from: number, to: number, storeClass: number, out: PageRanges): number {
@@ -39,7 +45,7 @@ export class PagemapScanner implements PagemapSource {
     const zero = filePrivate && this.#dirtyBit !== 'all' ? PAGE_IS.PFNZERO : 0
     this.#ioctl.ask({
       unwanted: unwanted(storeClass),
-      returned: PAGE_IS.SWAPPED | guard | zero | DIRTY_CATEGORIES[this.#dirtyBit],
+      returned: PAGE_IS.SWAPPED | guard | zero | this.#doubtful | DIRTY_CATEGORIES[this.#dirtyBit],
       limit: out.capacity,
     })
     out.count = 0
@@ -82,6 +88,7 @@ export class PagemapScanner implements PagemapSource {
    */
   #isDirty(categories: number, filePrivate: boolean): boolean {
     if (filePrivate && (categories & PAGE_IS.PFNZERO) !== 0) return true
+    if ((categories & this.#doubtful) !== 0) return true
     switch (this.#dirtyBit) {
       case 'all':
         return true

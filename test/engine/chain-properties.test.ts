@@ -4,8 +4,9 @@
  *
  *   steps ──▶ link 1 ──▶ steps ──▶ link 2 ──▶ ...      after each: chain oracle against the stopped process
  *
- * TIDEMARK_SEED=N begins with the chain of seed N; TIDEMARK_STEPS=F makes F times as many chains. A chain whose
- * links are all taken at rest repeats exactly; where the program runs on, the moment of the link is chance.
+ * TIDEMARK_SEED=N begins with the chain of seed N; TIDEMARK_STEPS=F makes F times as many chains, and where time is
+ * short TIDEMARK_CHAINS=N makes N, of TIDEMARK_LINKS=N links. A chain whose links are all taken at rest repeats
+ * exactly; where the program runs on, the moment of the link is chance.
  */
 import { randomInt } from 'node:crypto'
 import { existsSync, readlinkSync } from 'node:fs'
@@ -41,7 +42,7 @@ type Spoil = (at: { readonly changed: number; readonly gone: number }, pages: Ma
 /** How the program is when a link is taken: stopped by a signal, waiting for a command, or in the midst of steps. */
 type Moment = 'stopped' | 'waiting' | 'running'
 
-const LINKS = 10
+const LINKS = Number(process.env.TIDEMARK_LINKS ?? 10)
 const CHAINS = 6
 const MOST_STEPS = 300
 const TIMEOUT_MS = 300_000
@@ -59,11 +60,9 @@ const TRACKERS: readonly (readonly [tracker: Tracker, available: boolean, reason
 const HOW = { sync: false, leaveStopped: true }
 
 const factor = Number(process.env.TIDEMARK_STEPS ?? 1)
+const chains = Number(process.env.TIDEMARK_CHAINS ?? Math.max(1, Math.round(CHAINS * factor)))
 const firstSeed = Number(process.env.TIDEMARK_SEED ?? randomInt(2 ** 31))
-const seeds = Array.from(
-  { length: Math.max(1, Math.round(CHAINS * factor)) },
-  (_, index) => firstSeed + index,
-)
+const seeds = Array.from({ length: chains }, (_, index) => firstSeed + index)
 
 jest.setTimeout(TIMEOUT_MS)
 

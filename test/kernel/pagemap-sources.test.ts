@@ -1,10 +1,13 @@
+import { writeFileSync } from 'node:fs'
 import { describe, expect, it } from '@jest/globals'
+import { RANGE_DIRTY } from '../../src/core/page-ranges.js'
 import { SEGMENT_CLASS } from '../../src/core/segments.js'
 import { probeKernel, type KernelFeatures } from '../../src/kernel/features.js'
 import { openPagemap } from '../../src/kernel/open-pagemap.js'
 import { PagemapReader } from '../../src/kernel/pagemap-read.js'
 import { PagemapScanner } from '../../src/kernel/pagemap-scan.js'
 import { numberFact, objectsFact } from '../support/facts.js'
+import { pageSize } from '../support/kernel-vmas.js'
 import { firstPage } from '../support/pages.js'
 import { describeIf, isRoot } from '../support/privileges.js'
 import { suspend } from '../support/processes.js'
@@ -50,6 +53,34 @@ ifScan('by asking the kernel', () => {
     testSource('PAGEMAP_SCAN', (tid) => new PagemapScanner(tid, features, dirtyBit))
   })
 })
+
+describeIf(features.softDirtyCategory, 'needs PAGEMAP_SCAN with soft-dirty bits, Linux 6.8')(
+  'the soft-dirty bits of huge pages, by asking the kernel',
+  () => {
+    it.each([
+      ['trusted where it tells the huge zero page', true, 0],
+      ['not trusted where it may not', false, 1024],
+    ])('are %s', async (_, hugeZeroCategory, count) => {
+      await withVictim(
+        'plain',
+        ['--vmas', '1', '--pages-per-vma', '1024', '--thp'],
+        async ({ pid, facts }) => {
+          await suspend(pid)
+          writeFileSync(`/proc/${pid}/clear_refs`, '4')
+          const from = numberFact(facts, 'start') / pageSize()
+          const source = new PagemapScanner(pid, { ...features, hugeZeroCategory }, 'soft-dirty')
+          try {
+            const told = scanAll(source, { from, to: from + 1024, storeClass: SEGMENT_CLASS.anonymous }, 5)
+            expect(told).toHaveLength(1024)
+            expect(told.filter(([, flags]) => flags === RANGE_DIRTY)).toHaveLength(count)
+          } finally {
+            source.close()
+          }
+        },
+      )
+    })
+  },
+)
 
 ifScan('both sources of page bits', () => {
   ifFrames('of one process', () => {

@@ -2,7 +2,7 @@
  * CRIU itself, as the tests in the virtual machine use it on lone victims: dump, restore, and what stats-dump says.
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, readFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Facts, isFacts, objectsFact, parseFacts } from '../support/facts.js'
 import { resume } from '../support/processes.js'
@@ -10,6 +10,17 @@ import { startCommand } from '../support/tool.js'
 
 const TIMEOUT_MS = 300_000
 const LOG_TAIL_BYTES = 4000
+
+/** What crit does, for many images at the start of one Python, which in emulation takes many seconds. */
+const CRIT_DECODE = `
+import sys
+from pycriu import cli
+paths = sys.argv[1:]
+for path in paths:
+    sys.argv = ['crit', 'decode', '-i', path]
+    cli.main()
+    print(flush=True)
+`
 
 /** Why CRIU cannot dump and restore here, or undefined where it can. */
 export function criuObstacle(): string | undefined {
@@ -32,17 +43,28 @@ export async function criu(command: string, directory: string, args: readonly st
 
 /** The dump statistics in `directory`, of CRIU's or Tidemark's making, as crit decodes them, e.g. `pages_written`. */
 export async function criuStats(directory: string): Promise<Facts> {
-  const [entry] = await critEntries(join(directory, 'stats-dump'))
+  const [[entry] = []] = await critEntries([join(directory, 'stats-dump')])
   const dump = entry?.dump
   if (!isFacts(dump)) throw new Error(`no statistics of a dump in ${directory}`)
   return dump
 }
 
-/** The messages of the image at `path`, as `crit decode` puts them. */
-export async function critEntries(path: string): Promise<readonly Facts[]> {
-  const run = await startCommand('crit', ['decode', '-i', path], { timeoutMs: TIMEOUT_MS }).finished
-  if (run.status !== 0) throw new Error(`crit decode ${path} ended with ${String(run.status)}: ${run.stderr}`)
-  return objectsFact(parseFacts(run.stdout), 'entries')
+/** The messages of each of the images at `paths`, as `crit decode` puts them. */
+export async function critEntries(paths: readonly string[]): Promise<readonly (readonly Facts[])[]> {
+  const { status, stdout, stderr } = await startCommand('/usr/bin/python3', ['-c', CRIT_DECODE, ...paths], {
+    timeoutMs: TIMEOUT_MS,
+  }).finished
+  if (status !== 0) throw new Error(`crit decode ${paths.join(' ')} ended with ${String(status)}: ${stderr}`)
+  const lines = stdout.split('\n').filter((line) => line !== '')
+  if (lines.length !== paths.length) throw new Error(`crit decode said ${lines.length} times: ${stdout}`)
+  return lines.map((line) => objectsFact(parseFacts(line), 'entries'))
+}
+
+/** Paths of the images in `directory`, its own and not its parents', that crit can decode. */
+export function decodableImages(directory: string): string[] {
+  return readdirSync(directory)
+    .filter((name) => !/^pages-|^tidemark\.json$|^parent$/.test(name))
+    .map((name) => join(directory, name))
 }
 
 /** Puts the pagemap and the pages of process `pid` in `from` in the place of those in `to`. */
