@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals'
+import { expect, it } from '@jest/globals'
 import { borrowUserfaultfd, findUserfaultfds } from '../../src/kernel/userfaultfd.js'
 import { userfaultfdsOf } from '../support/descriptors.js'
 import { pageSize } from '../support/kernel-vmas.js'
