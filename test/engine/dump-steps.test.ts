@@ -1,0 +1,71 @@
+/** The tool is killed after each step of a dump: the target runs on, and the next increment is right. */
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it, jest } from '@jest/globals'
+import { DUMP_STEPS } from '../../src/engine/options.js'
+import { dump } from '../../src/index.js'
+import { probeKernel } from '../../src/kernel/features.js'
+import { expectChainEqualsProcess } from '../support/chain-oracle.js'
+import { describeIf, kernelAtLeast } from '../support/privileges.js'
+import { sendSignal } from '../support/processes.js'
+import { withTempDir } from '../support/tool.js'
+import { expectUnharmed } from '../support/unharmed.js'
+import { withVictim, withoutNodeOptions } from '../support/victim.js'
+
+jest.setTimeout(240_000)
+
+const KILLER = fileURLToPath(new URL('step-killer.js', import.meta.url))
+/** Steps of an interval that the content tracker does not have. */
+const INTERVAL_STEPS: readonly string[] = ['recorded', 'reset', 'canary drawn']
+
+describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linux 6.7')(
+  'a dump killed after a step',
+  () => {
+    it.each([
+      ['dump', 'uffd-wp'],
+      ['pre-dump', 'uffd-wp'],
+      ['dump', 'content'],
+    ] as const)('leaves the target running and the next increment right: %s by %s', async (kind, tracker) => {
+      await withTempDir(async (folder) => {
+        await withVictim('plain', ['--vmas', '8', '--pages-per-vma', '64', '--gap'], async (victim) => {
+          const common = { pid: victim.pid, tracker, sync: false } as const
+          await dump({ ...common, imagesDir: join(folder, '0'), trackMem: true })
+          let last = '0'
+          const full: string[] = []
+          for (const [index, step] of DUMP_STEPS.entries()) {
+            if (tracker === 'content' && INTERVAL_STEPS.includes(step)) continue
+            await victim.request(`write 12 ${String(index + 10)}`)
+            const killed = join(folder, `killed-${String(index)}`)
+            const run = spawnSync(
+              process.execPath,
+              [KILLER, String(victim.pid), killed, `../${last}`, kind, tracker, step],
+              { env: withoutNodeOptions() },
+            )
+            expect([step, run.signal, run.stderr.toString()]).toEqual([step, 'SIGKILL', ''])
+            await expectUnharmed(victim)
+            await victim.request(`write 9 ${String(index + 50)}`)
+            const parent = existsSync(join(killed, 'tidemark.json')) ? `killed-${String(index)}` : last
+            last = `next-${String(index)}`
+            const next = join(folder, last)
+            const result = await dump({
+              ...common,
+              imagesDir: next,
+              prevImagesDir: `../${parent}`,
+              leaveStopped: true,
+            })
+            const counts = expectChainEqualsProcess(next, victim.pid)
+            expect([step, counts.holes]).toEqual([step, result.pagesInParent])
+            if (result.fullBecause !== '') full.push(step)
+            sendSignal(victim.pid, 'SIGCONT')
+          }
+          // After the record, and until the snapshot exists, the interval is lost; before and after it is not.
+          const from = DUMP_STEPS.indexOf('recorded')
+          const lost = tracker === 'content' ? [] : DUMP_STEPS.slice(from, DUMP_STEPS.indexOf('published'))
+          expect(full).toEqual(lost)
+        })
+      })
+    })
+  },
+)

@@ -1,0 +1,25 @@
+/**
+ * Takes a snapshot and kills itself by SIGKILL after a step: `step-killer.js PID DIR PARENT KIND TRACKER STEP`.
+ * Run as a program by dump-steps.test.
+ */
+import { takeSnapshot } from '../../src/engine/dump.js'
+import { settle } from '../../src/engine/options.js'
+
+const [pid = '', imagesDir = '', prevImagesDir = '', kind = '', tracker = '', step = ''] =
+  process.argv.slice(2)
+const settings = settle(
+  {
+    pid: Number(pid),
+    imagesDir,
+    prevImagesDir,
+    tracker: tracker === 'content' ? 'content' : 'uffd-wp',
+    sync: false,
+  },
+  kind === 'pre-dump' ? 'pre-dump' : 'dump',
+)
+await takeSnapshot({
+  ...settings,
+  onStep: (reached) => {
+    if (reached === step) process.kill(process.pid, 'SIGKILL')
+  },
+})
