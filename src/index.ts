@@ -31,7 +31,14 @@ export { explainProcessPage, explainSnapshotPage, type PageExplanation } from '.
 export { checkSystem, type CheckRow } from './engine/check.js'
 export { VERSION } from './engine/version.js'
 export { readSnapshot, type Snapshot, type SnapshotImages } from './image/snapshot.js'
-export type { ImageFile, Manifest, MissingMemory, SnapshotCounts, SnapshotTarget } from './image/manifest.js'
+export type {
+  ImageFile,
+  Manifest,
+  MissingMemory,
+  SnapshotCounts,
+  SnapshotParent,
+  SnapshotTarget,
+} from './image/manifest.js'
 export type {
   AioRingEntry,
   FileEntry,

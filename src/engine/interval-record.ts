@@ -47,7 +47,7 @@ const RECORD_NAME = /^(\d+)-(\d+)\.json$/
 export function runtimeDirectory(): string {
   const uid = process.geteuid?.() ?? 0
   if (uid === 0) return '/run/tidemark'
-  const own = process.env['XDG_RUNTIME_DIR']
+  const own = process.env.XDG_RUNTIME_DIR
   return own === undefined || own === '' ? `/tmp/tidemark-${String(uid)}` : join(own, 'tidemark')
 }
 

@@ -43,13 +43,17 @@ export function resolveParent(imagesDir: string, previous: string): string {
 export function openParent(imagesDir: string, folder: string, target: TargetIdentity): Parent | string {
   try {
     const chain = openChain(folder, { pid: target.nsPid, pageSize: pageSize() })
-    if (chain.lost.length === 0) return { link: relative(imagesDir, folder), chain }
+    if (chain.lost.length === 0) return parentOf(relative(imagesDir, folder), chain)
     chain.close()
     return `the parent is damaged: its own parent lacks ${String(chain.lost.length)} ranges of pages`
   } catch (error) {
     if (codeOf(error) === 'BAD_IMAGE') return `the parent is no whole snapshot (${messageOf(error)})`
     throw error
   }
+}
+
+function parentOf(link: string, chain: Chain): Parent {
+  return { link, chain }
 }
 
 /** Why a snapshot of Tidemark's is none of this very process; undefined where it is. */

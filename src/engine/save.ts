@@ -3,7 +3,8 @@ import { countPages } from '../core/page-runs.js'
 import { planPages } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import type { ImagesDirectory } from '../image/images-dir.js'
-import type { ImageFile } from '../image/manifest.js'
+import type { ImageFile, SnapshotParent } from '../image/manifest.js'
+import type { DumpStats } from '../image/stats.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import { pageSize } from '../kernel/page-size.js'
 import type { JobReport } from '../tasks/jobs.js'
@@ -12,6 +13,7 @@ import { finishPages, type FinishedPages } from './finish-pages.js'
 import type { WindowInput } from './frozen-window.js'
 import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
+import type { Parent } from './parent.js'
 import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
 import { VERSION } from './version.js'
 import type { Taken } from './taken.js'
@@ -36,37 +38,24 @@ export async function save(
   const files = await describe(images, window, taken, writing)
   const writes = await writing
   throwIfAborted(settings.signal)
-  if (sumOf(writes, 'pages') !== finished.stagedPages)
-    throw new TidemarkError('INTERNAL', 'not every page was written')
+  checkWritten(writes, finished)
   const writtenUs = monotonicMicros()
   settings.onStep('pages written')
   const warnings = findWarnings(taken)
   const { snapshotId, tracking } = window
   const parent = captured.fullBecause === '' ? tracking.parent : undefined
   if (parent !== undefined) images.linkParent(parent.link)
-  const frozen = frozenSteps(taken)
   const bytes = planPages(captured.plan) * pageSize()
   const all: ImageFile[] = [
     { name: PAGES_NAME, bytes },
     ...files,
-    writeStats(images, {
-      freezingTimeUs: frozen.seizeUs,
-      frozenTimeUs: frozenMicros(taken),
-      memdumpTimeUs: frozen.scanUs + frozen.planUs + frozen.captureUs,
-      memwriteTimeUs: writtenUs - taken.releasedUs,
-      pagesScanned: captured.pagesScanned,
-      pagesSkippedParent: countPages(captured.plan.holes),
-      pagesWritten: planPages(captured.plan),
-    }),
+    writeStats(images, statsOf(taken, writtenUs)),
   ]
-  const stats = { ...frozen, frozenUs: frozenMicros(taken) }
+  const stats = { ...frozenSteps(taken), frozenUs: frozenMicros(taken) }
   writeManifest(images, facts, captured, {
     snapshotId,
     kind: window.mode,
-    parent:
-      parent === undefined
-        ? undefined
-        : { link: parent.link, snapshotId: parent.chain.links[0]?.manifest?.snapshotId ?? '' },
+    parent: parent === undefined ? undefined : describeParent(parent),
     tracker: tracking.tracker?.name ?? '',
     files: all,
     warnings,
@@ -92,6 +81,29 @@ export async function save(
       totalUs: monotonicMicros() - taken.begunUs,
     },
     workers: workerShares(captured.scanReports, captured.copyReports, writes),
+  }
+}
+
+function checkWritten(writes: readonly JobReport[], { stagedPages }: FinishedPages): void {
+  if (sumOf(writes, 'pages') !== stagedPages)
+    throw new TidemarkError('INTERNAL', 'not every page was written')
+}
+
+function describeParent({ link, chain }: Parent): SnapshotParent {
+  return { link, snapshotId: chain.links[0]?.manifest?.snapshotId ?? '' }
+}
+
+function statsOf(taken: Taken, writtenUs: number): DumpStats {
+  const { captured, releasedUs } = taken
+  const frozen = frozenSteps(taken)
+  return {
+    freezingTimeUs: frozen.seizeUs,
+    frozenTimeUs: frozenMicros(taken),
+    memdumpTimeUs: frozen.scanUs + frozen.planUs + frozen.captureUs,
+    memwriteTimeUs: writtenUs - releasedUs,
+    pagesScanned: captured.pagesScanned,
+    pagesSkippedParent: countPages(captured.plan.holes),
+    pagesWritten: planPages(captured.plan),
   }
 }
 

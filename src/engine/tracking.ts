@@ -117,7 +117,11 @@ function objection(
   record: IntervalRecord | undefined,
 ): string {
   const manifest = parent.chain.links[0]?.manifest
-  if (manifest === undefined) return foreignObjection(settings, target, parent, tracker)
+  if (manifest === undefined) {
+    if (record !== undefined && tracker !== 'content')
+      return 'the parent was written by CRIU, and Tidemark has reset the dirty bits of this process too (tidemark untrack)'
+    return foreignObjection(settings, target, parent, tracker)
+  }
   const foreign = foreignProcess(parent, target)
   if (foreign !== undefined) return foreign
   if (tracker === 'content') return ''

@@ -15,7 +15,7 @@
 import { vmaFate } from '../core/fate.js'
 import type { Vma } from '../core/vma.js'
 import { TidemarkError } from '../errors.js'
-import { borrowUserfaultfd, findUserfaultfds, Userfaultfd } from '../kernel/userfaultfd.js'
+import { borrowUserfaultfd, findUserfaultfds, type Userfaultfd } from '../kernel/userfaultfd.js'
 import type { Tracker, TrackerState, UnreadTarget } from './tracker.js'
 
 /**

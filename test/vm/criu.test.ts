@@ -67,7 +67,9 @@ describeIf(obstacle === undefined, obstacle ?? '')('CRIU and Tidemark, on one st
         await criu('dump', theirs, ['-t', String(pid), '--leave-stopped'])
         const written = numberFact(await criuStats(ours), 'pages_written')
         expect(written).toBe(numberFact(result, 'pagesStored'))
-        expect(numberFact(await criuStats(theirs), 'pages_written')).toBe(written)
+        // CRIU runs code inside the process: the page of the program that it patches for that is one more.
+        const byCriu = numberFact(await criuStats(theirs), 'pages_written')
+        expect([written, written + 1]).toContain(byCriu)
       })
     })
   })
