@@ -43,7 +43,7 @@ type Spoil = (at: { readonly changed: number; readonly gone: number }, pages: Ma
 type Moment = 'stopped' | 'waiting' | 'running'
 
 const LINKS = Number(process.env.TIDEMARK_LINKS ?? 10)
-const CHAINS = 6
+const CHAINS = 4
 const MOST_STEPS = 300
 const TIMEOUT_MS = 300_000
 

@@ -13,13 +13,12 @@ describe('the layout of pm_scan_arg', () => {
     const offsets = Object.entries(abi.PM_SCAN_ARG).map(([name, word]) => [name, 8 * word])
     expect(Object.fromEntries(offsets)).toEqual({
       size: 0,
-      // flags: 8
+      flags: 8,
       start: 16,
       end: 24,
       walkEnd: 32,
       vec: 40,
       vecLen: 48,
-      maxPages: 56,
       inverted: 64,
       mask: 72,
       anyOf: 80,
@@ -37,12 +36,12 @@ describe('the layout of pm_scan_arg', () => {
       const at = (name: string): number => members.indexOf(name)
       expect(abi.PM_SCAN_ARG).toEqual({
         size: at('size'),
+        flags: at('flags'),
         start: at('start'),
         end: at('end'),
         walkEnd: at('walk_end'),
         vec: at('vec'),
         vecLen: at('vec_len'),
-        maxPages: at('max_pages'),
         inverted: at('category_inverted'),
         mask: at('category_mask'),
         anyOf: at('category_anyof_mask'),
@@ -60,10 +59,13 @@ describe('the layout of pm_scan_arg', () => {
 
   it('has the categories of a page as single bits', () => {
     expect(abi.PAGE_IS).toEqual({
+      WPALLOWED: 2 ** 0,
+      WRITTEN: 2 ** 1,
       FILE: 2 ** 2,
       PRESENT: 2 ** 3,
       SWAPPED: 2 ** 4,
       PFNZERO: 2 ** 5,
+      HUGE: 2 ** 6,
       SOFT_DIRTY: 2 ** 7,
       GUARD: 2 ** 8,
     })
@@ -72,7 +74,20 @@ describe('the layout of pm_scan_arg', () => {
 
 describe('the numbers of the kernel', () => {
   it('are those of x86-64, as its headers give them', () => {
-    expect(abi.PTRACE).toEqual({ CONT: 7, DETACH: 17, SEIZE: 0x4206, INTERRUPT: 0x4207 })
+    expect(abi.PTRACE).toEqual({
+      CONT: 7,
+      DETACH: 17,
+      SYSCALL: 24,
+      SETOPTIONS: 0x4200,
+      GETREGSET: 0x4204,
+      SETREGSET: 0x4205,
+      SEIZE: 0x4206,
+      INTERRUPT: 0x4207,
+      GETSIGMASK: 0x420a,
+      SETSIGMASK: 0x420b,
+      GET_RSEQ_CONFIGURATION: 0x420f,
+      GET_SYSCALL_USER_DISPATCH_CONFIG: 0x4211,
+    })
     expect(abi.PTRACE_EVENT_STOP).toBe(128)
     expect(abi.WAIT).toEqual({ NOHANG: 1, STOPPED: 2, EXITED: 4, NOWAIT: 0x1000000, ALL: 0x40000000 })
     expect(abi.P_PID).toBe(1)
