@@ -13,7 +13,7 @@ import { pageSize } from '../kernel/page-size.js'
 import { readBootId } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import type { Tracker } from '../track/tracker.js'
-import { canaryObjection, chooseCanary, drawCanary, type CanaryPage } from './canary.js'
+import { canaryObjection, chooseCanary, drawCanary } from './canary.js'
 import type { Crew } from './crew.js'
 import { readRecord, writeRecord } from './interval-record.js'
 import type { DumpStep } from './options.js'
@@ -44,12 +44,12 @@ export function findHolesIn(
   target: TargetIdentity,
   known?: ListedBits,
 ): FoundHoles {
-  const { tracker, parent, canary, fullBecause } = tracking
+  const { tracker, parent, fullBecause } = tracking
   const none = { bits: undefined, cleanNotInParent: 0 }
   if (tracker === undefined || parent === undefined) return { ...none, fullBecause }
   // Bytes are compared later: now every page is taken.
   if (tracker.dirtyBit === 'all') return { ...none, fullBecause: '' }
-  const objection = canary === undefined ? '' : intervalObjection(tracking, tracker, canary, scanned, target)
+  const objection = intervalObjection(tracking, tracker, scanned, target)
   if (objection !== '') return { ...none, fullBecause: objection }
   markUnwatched(scanned, vmas, target.pid)
   const inParent = known?.chunks === scanned.chunks ? known.inParent : listedBits(scanned.chunks, parent)
@@ -60,14 +60,13 @@ export function findHolesIn(
 function intervalObjection(
   tracking: Tracking,
   tracker: Tracker,
-  canary: readonly CanaryPage[],
   scanned: Scanned,
   target: TargetIdentity,
 ): string {
   // Another run may have been quicker since the record was read first.
-  if (readRecord(target)?.snapshotId !== tracking.parent?.chain.links[0]?.manifest?.snapshotId)
+  if ((readRecord(target)?.snapshotId ?? '') !== tracking.intervalId)
     return 'another dump of this process was taken meanwhile'
-  return canaryObjection(tracker.name, canary, scanned)
+  return tracking.canary === undefined ? '' : canaryObjection(tracker.name, tracking.canary, scanned)
 }
 
 /** Bits of the pages that the parent's pagemap lists, in its own file or in its parent's. */
@@ -128,8 +127,9 @@ export function beginInterval(input: IntervalInput, scanned: Scanned, vmas: read
     },
   })
   input.onStep('reset')
-  // Where it cannot be drawn the next dump does not find it, and is full.
-  drawCanary(target.tid, canary)
+  // Where it cannot be drawn the next dump does not find it, and is full. A byte is read and written back: of a target
+  // that runs again, since it had stood too long, that could undo a write of its own.
+  if (!input.expired()) drawCanary(target.tid, canary)
   input.onStep('canary drawn')
 }
 

@@ -24,19 +24,29 @@ export interface Parent {
  */
 export function resolveParent(imagesDir: string, previous: string): string {
   const path = resolve(imagesDir, previous)
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) {
+  const folder = realDirectory(path)
+  if (folder === undefined) {
     throw new TidemarkError(
       'BAD_OPTION',
       `--prev-images-dir ${previous}: there is no directory ${path} (it is relative to the images directory)`,
       { option: 'prev-images-dir', path },
     )
   }
-  const folder = realpathSync(path)
   if (folder !== imagesDir) return folder
   throw new TidemarkError('BAD_OPTION', '--prev-images-dir is the images directory itself', {
     option: 'prev-images-dir',
     path,
   })
+}
+
+/** `path` without links; undefined where no directory can be reached by it. */
+function realDirectory(path: string): string | undefined {
+  try {
+    const folder = realpathSync(path)
+    return statSync(folder).isDirectory() ? folder : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** Opens the parent in `folder`; a text instead says why it is none. */

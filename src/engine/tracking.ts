@@ -25,6 +25,8 @@ export interface Tracking {
   readonly why: string
   /** The parent whose pages may be left out; undefined for a full dump. */
   readonly parent: Parent | undefined
+  /** The snapshot that began the interval which ran when the parent was judged, by the record; empty where there was none. */
+  readonly intervalId: string
   /** Pattern that must be found dirty for that; undefined where the parent needs no proof (content), or is trusted. */
   readonly canary: readonly CanaryPage[] | undefined
   /** Why the dump is full though a parent was given; empty where it is not. */
@@ -36,6 +38,7 @@ export const UNTRACKED: Tracking = {
   tracker: undefined,
   why: '',
   parent: undefined,
+  intervalId: '',
   canary: undefined,
   fullBecause: '',
 }
@@ -84,6 +87,7 @@ export function planTracking(
       tracker: openTracker(name, target, record),
       why,
       parent: sound,
+      intervalId: record?.snapshotId ?? '',
       canary: proven ? undefined : record?.canary,
       fullBecause,
     }

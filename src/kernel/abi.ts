@@ -94,8 +94,16 @@ export const MADV = { HUGEPAGE: 14, DONTDUMP: 16, POPULATE_WRITE: 23 } as const
 /** System call numbers. source: arch/x86/entry/syscalls/syscall_64.tbl */
 export const SYS_KCMP = 312
 
-/** System calls that are run inside a target. source: the same */
-export const SYS = { close: 3, rtSigreturn: 15, fcntl: 72, restartSyscall: 219, userfaultfd: 323 } as const
+/** More of them, those that are run inside a target among them. source: the same */
+export const SYS = {
+  close: 3,
+  rtSigreturn: 15,
+  fcntl: 72,
+  restartSyscall: 219,
+  userfaultfd: 323,
+  pidfdOpen: 434,
+  pidfdGetfd: 438,
+} as const
 
 /** fcntl's command for a duplicate at or above a number. source: include/uapi/linux/fcntl.h */
 export const F_DUPFD_CLOEXEC = 1030
@@ -115,13 +123,6 @@ export const LOCK_EXCLUSIVE_NOW = 2 | 4
 /** Flags of PAGEMAP_SCAN: protect what matches; fail where a VMA cannot be. source: include/uapi/linux/fs.h */
 export const PM_SCAN = { WP_MATCHING: 1, CHECK_WPASYNC: 2 } as const
 
-/** System call numbers. source: arch/x86/entry/syscalls/syscall_64.tbl */
-export const SYS_PIDFD_OPEN = 434
-/** See SYS_PIDFD_OPEN. */
-export const SYS_PIDFD_GETFD = 438
-/** See SYS_PIDFD_OPEN. */
-export const SYS_USERFAULTFD = 323
-
 /** Requests: _IOWR(0xaa, 0x3f, 24), _IOWR(0xaa, 0, 32). source: include/uapi/linux/userfaultfd.h */
 export const UFFDIO = { API: 0xc018aa3f, REGISTER: 0xc020aa00 } as const
 
@@ -131,5 +132,4 @@ export const UFFD = {
   FEATURE_PAGEFAULT_FLAG_WP: 1n,
   FEATURE_WP_ASYNC: 1n << 15n,
   REGISTER_MODE_WP: 2n,
-  USER_MODE_ONLY: 1,
 } as const

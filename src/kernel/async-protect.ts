@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs'
 import { allocateRanges, RANGE_DIRTY } from '../core/page-ranges.js'
 import { SEGMENT_CLASS } from '../core/segments.js'
-import { MAP_PRIVATE_ANONYMOUS, PROT_READ_WRITE, SYS_USERFAULTFD, UFFD } from './abi.js'
+import { MAP_PRIVATE_ANONYMOUS, PROT_READ_WRITE, SYS, UFFD_FLAGS } from './abi.js'
 import type { KernelFeatures } from './features.js'
 import { memset, mmap, munmap, syscall } from './libc.js'
 import { pageSize } from './page-size.js'
@@ -20,7 +20,7 @@ export function probeAsyncProtect(features: KernelFeatures): boolean {
 
 function roundTrip(features: KernelFeatures): boolean {
   const size = pageSize()
-  const fd = syscall(SYS_USERFAULTFD, UFFD.USER_MODE_ONLY, 0, 0, 0, 0)
+  const fd = syscall(SYS.userfaultfd, UFFD_FLAGS, 0, 0, 0, 0)
   if (fd < 0) return false
   const address = mmap(0, 2 * size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0)
   const page = address / size

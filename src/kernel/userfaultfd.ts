@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs'
 import { TidemarkError } from '../errors.js'
-import { SYS_PIDFD_GETFD, SYS_PIDFD_OPEN, UFFD, UFFDIO } from './abi.js'
+import { SYS, UFFD, UFFDIO } from './abi.js'
 import { listDescriptors } from './descriptors.js'
 import { errnoName, ioctl, syscall, syscallError } from './libc.js'
 import { pageSize } from './page-size.js'
@@ -26,10 +26,10 @@ export function findUserfaultfds(pid: number): { readonly fd: number; readonly i
 
 /** A copy, in this process, of userfaultfd `fd` of process `pid`. The caller closes it. Throws `SYSCALL_FAILED`. */
 export function borrowUserfaultfd(pid: number, fd: number): Userfaultfd {
-  const pidfd = syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0)
+  const pidfd = syscall(SYS.pidfdOpen, pid, 0, 0, 0, 0)
   if (pidfd < 0) throw syscallError('pidfd_open', `cannot open process ${String(pid)}`, { pid })
   try {
-    const own = syscall(SYS_PIDFD_GETFD, pidfd, fd, 0, 0, 0)
+    const own = syscall(SYS.pidfdGetfd, pidfd, fd, 0, 0, 0)
     if (own < 0)
       throw syscallError('pidfd_getfd', `cannot copy descriptor ${String(fd)} of process ${String(pid)}`, {
         pid,
