@@ -24,6 +24,8 @@ export interface DumpArguments {
   readonly requireComplete: boolean
   readonly prevImagesDir: string | undefined
   readonly trackMem: boolean
+  /** Undefined for a pre-dump, which has no such option. */
+  readonly capture: string | undefined
   readonly tracker: string
   readonly onBrokenChain: string
   readonly trustParent: boolean
@@ -76,6 +78,7 @@ function dumpOptions(args: DumpArguments): DumpOptions {
     requireComplete: args.requireComplete,
     ...(args.prevImagesDir === undefined ? {} : { prevImagesDir: args.prevImagesDir }),
     trackMem: args.trackMem,
+    ...(args.capture === undefined ? {} : { capture: oneOf('capture', args.capture, ['auto', 'fork', 'copy']) }),
     tracker: oneOf('tracker', args.tracker, ['auto', 'soft-dirty', 'uffd-wp', 'content']),
     onBrokenChain: oneOf('on-broken-chain', args.onBrokenChain, ['full', 'fail']),
     trustParent: args.trustParent,

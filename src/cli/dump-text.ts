@@ -2,13 +2,18 @@
 import type { DumpResult } from '../index.js'
 import { formatBytes, formatMicros, formatRate, plural } from './units.js'
 
-/** Three lines: what was dumped, how long the target stood still, how long all took. */
+/** A few lines: what was dumped, how long the target stood still, how long all took, and how it was captured. */
 export function formatDump(result: DumpResult): string {
   const { frozen, wall } = result
   const tracking =
     result.tracker === undefined
       ? ''
       : `tracking ${formatMicros(frozen.prepareUs)}, reset ${formatMicros(frozen.resetUs)}, `
+  const isForked = result.capture.method === 'fork'
+  const forked = isForked ? `fork ${formatMicros(frozen.forkUs)}, ` : ''
+  const rate = isForked
+    ? `read and written at ${formatRate(result.bytesStored, wall.writeUs)}`
+    : `capture ${formatRate(result.bytesStored, frozen.captureUs)}, write ${formatRate(result.stagedBytes, wall.writeUs)}`
   const streamed =
     result.streamedBytes === 0
       ? ''
@@ -19,11 +24,12 @@ export function formatDump(result: DumpResult): string {
       `in ${plural(result.runs, 'run')} -> ${result.imagesDir}${result.complete ? '' : ' (incomplete)'}`,
     ...trackingLine(result),
     `frozen ${formatMicros(wall.frozenUs)}: seize ${formatMicros(frozen.seizeUs)}, checks ${formatMicros(frozen.checksUs)}, ` +
-      `maps ${formatMicros(frozen.mapsUs)}, scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
+      `maps ${formatMicros(frozen.mapsUs)}, ${forked}scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
       `capture ${formatMicros(frozen.captureUs)}, ${tracking}thaw ${formatMicros(frozen.thawUs)}${streamed}`,
     `wall ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
       `write ${formatMicros(wall.writeUs)}, publish ${formatMicros(wall.publishUs)}; ` +
-      `capture ${formatRate(result.bytesStored, frozen.captureUs)}, write ${formatRate(result.stagedBytes, wall.writeUs)}`,
+      rate,
+    `captured by ${result.capture.method} (${result.capture.why})`,
   ].join('\n')
 }
 

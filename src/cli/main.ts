@@ -54,6 +54,13 @@ const dumpOptions = {
   'trust-parent': { ...flag, describe: 'take images by criu as a parent without proof' },
 } as const
 
+/** Not for a pre-dump, which copies from the running process. */
+const capture = {
+  ...text,
+  default: 'auto',
+  describe: 'fork (read a fork of the process while it runs on), copy (while it stands), or auto',
+} as const
+
 const argv = hideBin(process.argv)
 
 const parser = yargs(argv)
@@ -68,14 +75,14 @@ const parser = yargs(argv)
   .command(
     'dump',
     'write the memory of a running process as CRIU images',
-    (command) => command.options(dumpOptions),
+    (command) => command.options({ ...dumpOptions, capture }),
     (args) => runDump(args, dump),
   )
   .command(
     'pre-dump',
     'take a first snapshot of a process that hardly stands: a parent for later dumps',
     (command) => command.options(dumpOptions),
-    (args) => runDump(args, preDump),
+    (args) => runDump({ ...args, capture: undefined }, preDump),
   )
   .command(
     'show <dir>',

@@ -62,6 +62,18 @@ export function needsFlags(vma: Vma): boolean {
   return vma.flags === undefined && (vma.inode !== 0 || (vma.path !== '' && !vma.path.startsWith('[')))
 }
 
+/**
+ * Whether a fork of the process holds what `vma` holds: not shared memory, which goes on changing, nor what the process
+ * wants kept from its children; and pages of the huge page pool may be taken away from them. Unknown flags are taken for
+ * none: what the fork then lacks is found missing.
+ *
+ * source: kernel/fork.c dup_mmap, man 2 madvise, mm/hugetlb.c unmap_ref_private
+ */
+export function isForked(vma: Vma): boolean {
+  const { flags } = vma
+  return !vma.shared && !['dc', 'wf', 'ht'].some((flag) => flags?.has(flag) === true)
+}
+
 /** The ranges of `vmas` that a snapshot lacks, in address order. */
 export function missingRanges(vmas: readonly Vma[]): MissingRange[] {
   const ranges: MissingRange[] = []

@@ -21,6 +21,30 @@ export function countPages(runs: PageRuns): number {
   return pages
 }
 
+/** Pages before each run; the last entry, one more than there are runs, is the total. Shared memory. */
+export function sumPages(runs: PageRuns): Float64Array {
+  const sums = new Float64Array(new SharedArrayBuffer(8 * (runs.count + 1)))
+  let pages = 0
+  for (let run = 0; run < runs.count; run++) {
+    sums[run] = pages
+    pages += runs.pageCount[run] ?? 0
+  }
+  sums[runs.count] = pages
+  return sums
+}
+
+/** Index of the first of `count` pieces that ends beyond `offset`; `sums[i + 1]` is where piece i ends. */
+export function pieceAt(sums: Float64Array, count: number, offset: number): number {
+  let low = 0
+  let high = count
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if ((sums[middle + 1] ?? 0) <= offset) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 /** The runs of two disjoint lists, in order; neighbours become one. */
 export function mergeRuns(a: PageRuns, b: PageRuns): PageRuns {
   if (a.count === 0) return b

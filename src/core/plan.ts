@@ -12,7 +12,8 @@
  */
 import { bitmapRuns, forEachSpan, WORD_SLOTS } from './bitmap.js'
 import { CHUNK_PAGES, type ChunkDirectory } from './chunks.js'
-import { mergeRuns, NO_RUNS, RunList, type PageRuns } from './page-runs.js'
+import { movesTogether, type PageMoves } from './page-moves.js'
+import { mergeRuns, pieceAt, RunList, sumPages, type PageRuns } from './page-runs.js'
 
 /** Ordered runs of pages to store, and those to leave to the parent. Columns in shared memory: workers read them without a copy. */
 export interface DumpPlan {
@@ -65,24 +66,8 @@ export function planDump(chunks: ChunkDirectory, present: Int32Array, holes?: In
 }
 
 /** The plan that stores `stored` and leaves `holes` to the parent. */
-function planOfRuns(stored: PageRuns, holes: PageRuns): DumpPlan {
-  const offsetPages = new Float64Array(new SharedArrayBuffer(8 * (stored.count + 1)))
-  let offset = 0
-  for (let run = 0; run < stored.count; run++) {
-    offsetPages[run] = offset
-    offset += stored.pageCount[run] ?? 0
-  }
-  offsetPages[stored.count] = offset
-  return { runCount: stored.count, startPage: stored.startPage, offsetPages, holes }
-}
-
-/** Where pages that were captured by one plan lie in the file of a smaller one: consecutive pages, ascending in both. */
-export interface PageMoves {
-  readonly count: number
-  /** Place by the first plan, in pages. */
-  readonly fromPage: Float64Array
-  /** Place by the second plan, in pages; entry `count` is the total. Length `count + 1`. */
-  readonly toPage: Float64Array
+export function planOfRuns(stored: PageRuns, holes: PageRuns): DumpPlan {
+  return { runCount: stored.count, startPage: stored.startPage, offsetPages: sumPages(stored), holes }
 }
 
 /**
@@ -115,31 +100,12 @@ export function refinePlan(
     })
   }
   const refined = planOfRuns(stored.toRuns(), mergeRuns(plan.holes, left.toRuns()))
-  return { plan: refined, moves: movesOf(moves.toRuns()) }
-}
-
-/** The moves of a plan whose pages all stay where they are. */
-export function noMoves(pages: number): PageMoves {
-  const list = new RunList()
-  if (pages > 0) list.add(0, pages)
-  return movesOf(list.toRuns())
-}
-
-function movesOf(runs: PageRuns): PageMoves {
-  const { runCount, startPage, offsetPages } = planOfRuns(runs, NO_RUNS)
-  return { count: runCount, fromPage: startPage, toPage: offsetPages }
+  return { plan: refined, moves: movesTogether(moves.toRuns()) }
 }
 
 /** Index of the run that holds file page `offset`; `offset` is below {@link planPages}. */
 export function runAtOffset(plan: DumpPlan, offset: number): number {
-  let low = 0
-  let high = plan.runCount
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2)
-    if ((plan.offsetPages[middle + 1] ?? 0) <= offset) low = middle + 1
-    else high = middle
-  }
-  return low
+  return pieceAt(plan.offsetPages, plan.runCount, offset)
 }
 
 /** Index of the run that holds `page`, or -1 where the plan does not store it. */

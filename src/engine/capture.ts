@@ -7,17 +7,21 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as turn } from 'node:timers/promises'
 import { missingRanges } from '../core/fate.js'
-import { TidemarkError } from '../errors.js'
+import { splitPlan } from '../core/plan-parts.js'
+import { planPages } from '../core/plan.js'
+import { codeOf, TidemarkError } from '../errors.js'
 import { freezerStateFile } from '../kernel/cgroups.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import { probeKernel } from '../kernel/features.js'
 import { unmapStaging } from '../kernel/staging.js'
 import type { TargetIdentity } from '../kernel/target.js'
+import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-choice.js'
 import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
 import { captureFrozen, refuseMissing, type WindowInput } from './frozen-window.js'
 import { readTargetFacts, uptimeMicros } from './images.js'
+import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import {
   BATCH_PAGES,
@@ -30,7 +34,7 @@ import {
 } from './prepare.js'
 import { surveyTarget, type Survey } from './survey.js'
 import type { Taken } from './taken.js'
-import type { Tracking } from './tracking.js'
+import { comparesPages, type Tracking } from './tracking.js'
 import { listChildren } from './warnings.js'
 
 /** What becomes of the memory that is taken. */
@@ -63,12 +67,15 @@ export async function captureTarget<T>(
     const pagesFd = sink.open(survey)
     settings.onStep('surveyed')
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
-    area = mapStagingArea(settings.maxMemory, survey, crew.size)
+    const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
+    area = mapStagingArea(settings.maxMemory, stagedPages(survey, capture, tracking), crew.size)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
-    const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd })
+    const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd, capture })
     const children = listChildren(target.pid)
     const freezerState = freezerStateFile(target.pid)
+    const left = leftChildren(target)
+    if (capture.method === 'fork') noteFork(target)
     rehearse({ ...window, expired: within(settings.maxFrozenMs) })
     collectGarbage()
     // A signal that came meanwhile is heard now, not after the freeze.
@@ -77,10 +84,15 @@ export async function captureTarget<T>(
     // 2. The target stands still: its memory is taken, and it goes on.
     return await withFrozenTarget(settings, freezer, freezerState, async (frozen) => {
       settings.onStep('held')
+      reap(frozen, left)
       const taken = { ...takeMemory(settings, window, frozen), children, begunUs }
       settings.onStep('thawed')
-      // 3. What was taken is written and published.
-      const result = await sink.save(window, taken)
+      if (capture.method === 'fork' || left.length > 0) forgetFork(target)
+      // 3. What was taken is written and published; first of all what a fork holds.
+      const dropFork = (): void => {
+        frozen.freezer.dropFork()
+      }
+      const result = await sink.save({ ...window, dropFork }, taken)
       // 4. One that is to be left stopped was held until there was something to show for it.
       if (settings.leaveStopped) frozen.freezer.thaw(settings.maxFrozenMs)
       return result
@@ -113,6 +125,23 @@ interface Made {
   readonly area: StagingArea
   readonly tracking: Tracking
   readonly pagesFd: number
+  readonly capture: CaptureChoice
+}
+
+/** Pages that staging memory is needed for. */
+function stagedPages({ plan, space }: Survey, { method }: CaptureChoice, tracking: Tracking): number {
+  if (method === 'copy' || comparesPages(tracking)) return planPages(plan)
+  return planPages(splitPlan(plan, unforkedRanges(space.vmas)).inside.plan)
+}
+
+/** Has the standing target wait for what a killed run left in it; where that cannot be done, the next run will. */
+function reap({ freezer }: Frozen, left: readonly number[]): void {
+  if (left.length === 0) return
+  try {
+    freezer.reapChildren(left)
+  } catch (error) {
+    if (codeOf(error) !== 'INJECTION_REFUSED') throw error
+  }
 }
 
 /** A question whose answer turns true after `milliseconds`. */
@@ -125,7 +154,7 @@ function within(milliseconds: number): () => boolean {
 function prepareWindow(
   { shardPages, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
   target: TargetIdentity,
-  { crew, survey, area, tracking, pagesFd }: Made,
+  { crew, survey, area, tracking, pagesFd, capture }: Made,
 ): WindowInput {
   return {
     target,
@@ -136,6 +165,7 @@ function prepareWindow(
     shardPages,
     requireComplete,
     mode,
+    capture,
     onBrokenChain,
     onStep,
     tracking,
@@ -145,10 +175,14 @@ function prepareWindow(
     stagingBytes: area.stagingBytes,
     pagesFd,
     expired: () => false,
-    openUserfaultfd: () => {
-      throw new TidemarkError('INTERNAL', 'nothing is injected before the freeze')
-    },
+    openUserfaultfd: notYet,
+    fork: notYet,
+    dropFork: () => undefined,
   }
+}
+
+function notYet(): never {
+  throw new TidemarkError('INTERNAL', 'nothing is injected before the freeze')
 }
 
 /** Called with the target frozen; returns with the target let go, or kept where it is to be left stopped. */
@@ -161,6 +195,7 @@ function takeMemory(
     ...window,
     expired: () => !freezer.holds,
     openUserfaultfd: () => freezer.openUserfaultfd(),
+    fork: () => freezer.fork(),
   })
   const capturedUs = monotonicMicros()
   const facts = readTargetFacts(window.target, held.threads, uptimeMicros())

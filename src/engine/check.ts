@@ -101,7 +101,7 @@ function hugePagesRow(): CheckRow {
 
 function budgetRow(): CheckRow {
   const mib = (bytes: number): string => `${String(Math.floor(bytes / 2 ** 20))} MiB`
-  const headroom = memoryHeadroom()
+  const headroom = memoryHeadroom(process.pid)
   const limit = headroom === Infinity ? 'no cgroup limit' : `${mib(headroom)} left by cgroups`
   return row(
     'resources',

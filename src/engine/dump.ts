@@ -36,27 +36,45 @@ export async function preDump(options: DumpOptions): Promise<DumpResult> {
   return await takeSnapshot(settle(options, 'pre-dump'))
 }
 
-/** Takes the snapshot; where `auto` chose a tracker that the process turns out not to allow, once more without it. */
+/**
+ * Takes the snapshot; where the process turns out not to allow a fork, or a tracker that `auto` chose, once more
+ * without it.
+ */
 export async function takeSnapshot(settings: DumpSettings): Promise<DumpResult> {
   const begunUs = monotonicMicros()
   // Options, target and directory are checked before anything is started.
   throwIfAborted(settings.signal)
   probeKernel()
   const target = examineTarget(settings.pid)
-  try {
-    return await snapshotOnce(settings, target, '', begunUs)
-  } catch (error) {
-    const refused = codeOf(error) === 'INJECTION_REFUSED' || codeOf(error) === 'TRACKER_UNAVAILABLE'
-    if (!refused || settings.tracker !== 'auto') throw error
-    return await snapshotOnce(settings, target, messageOf(error), begunUs)
+  for (let attempt: Attempt = { settings, avoided: '' }; ;) {
+    try {
+      return await snapshotOnce(attempt, target, begunUs)
+    } catch (error) {
+      attempt = otherWay(attempt, error)
+    }
   }
 }
 
-/** @param avoided - why `auto` must not take a tracker that needs the kernel's help; empty for no reason */
+interface Attempt {
+  readonly settings: DumpSettings
+  /** Why `auto` must not take a tracker that needs the kernel's help; empty for no reason. */
+  readonly avoided: string
+}
+
+/** What to try after `error`, which is thrown where there is nothing. */
+function otherWay({ settings, avoided }: Attempt, error: unknown): Attempt {
+  const code = codeOf(error)
+  const why = messageOf(error)
+  if (code === 'FORK_FAILED' && settings.capture !== 'copy')
+    return { settings: { ...settings, capture: 'copy', captureWhy: why }, avoided }
+  const refused = code === 'INJECTION_REFUSED' || code === 'TRACKER_UNAVAILABLE'
+  if (refused && settings.tracker === 'auto' && avoided === '') return { settings, avoided: why }
+  throw error
+}
+
 async function snapshotOnce(
-  settings: DumpSettings,
+  { settings, avoided }: Attempt,
   target: TargetIdentity,
-  avoided: string,
   begunUs: number,
 ): Promise<DumpResult> {
   const images = openImagesDirectory(settings.imagesDir)

@@ -1,7 +1,7 @@
 /**
  * After the thaw: which of the captured pages go into the pages file, and where.
  *
- *   dump                     all of them, where the plan says
+ *   dump                     all of them, where the plan says; those that a fork holds are read from it now
  *   content tracker          those that differ from the parent's; the others become holes
  *   pre-dump                 copied only now, from the running process; those that are gone are dropped
  *
@@ -13,15 +13,18 @@ import { fstatSync, ftruncateSync, read, write } from 'node:fs'
 import { promisify } from 'node:util'
 import { allocateBitmap, countBits, setBits } from '../core/bitmap.js'
 import { countPages } from '../core/page-runs.js'
-import { noMoves, planPages, refinePlan, type DumpPlan, type PageMoves } from '../core/plan.js'
+import type { PageMoves } from '../core/page-moves.js'
+import { planPages, refinePlan, type DumpPlan } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import { writeFailed } from '../image/fs-error.js'
 import { pageSize } from '../kernel/page-size.js'
 import { confirmIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
 import { completeFlags } from './address-space.js'
+import { copyFork } from './fork-pages.js'
 import type { Captured, WindowInput } from './frozen-window.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
+import { comparesPages } from './tracking.js'
 
 /** Pages in their final places. */
 export interface FinishedPages {
@@ -29,8 +32,10 @@ export interface FinishedPages {
   readonly captured: Captured
   /** Where staged pages go. */
   readonly moves: PageMoves
-  /** Pages of the file, from the first on, that come from staging memory. */
+  /** Pages that come from staging memory: of all that are moved the first ones. */
   readonly stagedPages: number
+  /** What the threads did to read the fork; empty where there is none. */
+  readonly forkReports: readonly JobReport[]
   /** Pages that were gone before they could be copied. */
   readonly pagesGone: number
 }
@@ -41,15 +46,23 @@ export async function finishPages(
   window: WindowInput,
   captured: Captured,
 ): Promise<FinishedPages> {
-  const { plan, stagedPages } = captured
-  const compares = window.tracking.tracker?.name === 'content' && window.tracking.parent !== undefined
-  if (window.mode === 'dump' && !compares)
-    return { captured, moves: noMoves(stagedPages), stagedPages, pagesGone: 0 }
+  const { plan, part, fork } = captured
+  const compares = comparesPages(window.tracking)
+  if (window.mode === 'dump' && !compares) {
+    const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork, 0)
+    return { captured, moves: part.places, stagedPages: captured.stagedPages, forkReports, pagesGone: 0 }
+  }
   const gone = allocateBitmap(planPages(plan))
+  // To compare them, all pages are needed in staging memory; see chooseCapture.
+  const stagedPages =
+    fork === undefined
+      ? captured.stagedPages
+      : Math.min(planPages(plan), Math.floor(window.stagingBytes / pageSize()))
+  const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork, stagedPages)
   const copyReports =
     window.mode === 'dump' ? captured.copyReports : await copyRunning(settings, window, captured, gone)
   const same = allocateBitmap(planPages(plan))
-  if (compares) await compareWithParent(settings, window, captured, same)
+  if (compares) await compareWithParent(settings, window, { ...captured, stagedPages }, same)
   const refined = refinePlan(plan, same, gone)
   const pagesGone = countBits(gone)
   await moveStreamed(window.pagesFd, refined.moves, stagedPages, refined.plan)
@@ -57,11 +70,13 @@ export async function finishPages(
     captured: {
       ...captured,
       copyReports,
+      stagedPages,
       plan: refined.plan,
       pagesScanned: planPages(refined.plan) + countPages(refined.plan.holes),
     },
     moves: refined.moves,
     stagedPages: movedFrom(refined.moves, stagedPages),
+    forkReports,
     pagesGone,
   }
 }
@@ -70,15 +85,15 @@ export async function finishPages(
 async function copyRunning(
   settings: DumpSettings,
   window: WindowInput,
-  { plan, stagedPages, space }: Captured,
+  { plan, part, stagedPages, space }: Captured,
   gone: Int32Array,
 ): Promise<JobReport[]> {
   const { target, crew, batchPages, stagingAddress, stagingBytes, pagesFd } = window
   markBlocking(window, plan, completeFlags(target, space.vmas), gone)
   const reports = await crew.run(
     {
-      ...{ kind: 'copy', pid: target.pid, tid: target.tid, plan, pages: planPages(plan), batchPages },
-      ...{ stagingAddress, stagedPages, streamAddress: stagingAddress + stagingBytes, pagesFd, gone },
+      ...{ kind: 'copy', pid: target.pid, tid: target.tid, plan, places: part.places },
+      ...{ pages: planPages(plan), batchPages, stagingAddress, stagedPages, streamAddress: stagingAddress + stagingBytes, pagesFd, gone },
     },
     () => {
       if (settings.signal?.aborted === true) crew.stop()
@@ -140,7 +155,7 @@ function movedFrom(moves: PageMoves, limit: number): number {
   let pages = 0
   for (let move = 0; move < moves.count; move++) {
     const from = moves.fromPage[move] ?? 0
-    const length = (moves.toPage[move + 1] ?? 0) - (moves.toPage[move] ?? 0)
+    const length = (moves.beforePages[move + 1] ?? 0) - (moves.beforePages[move] ?? 0)
     pages += Math.max(0, Math.min(length, limit - from))
   }
   return pages
@@ -164,7 +179,7 @@ async function moveStreamed(
       const from = moves.fromPage[move] ?? 0
       const to = moves.toPage[move] ?? 0
       const skipped = Math.max(0, stagedPages - from)
-      const pages = (moves.toPage[move + 1] ?? 0) - to
+      const pages = (moves.beforePages[move + 1] ?? 0) - (moves.beforePages[move] ?? 0)
       for (let at = skipped; at < pages && from !== to; at += MOVE_BYTES / size) {
         const length = Math.min(MOVE_BYTES, (pages - at) * size)
         const { bytesRead } = await readFile(fd, buffer, 0, length, (from + at) * size)

@@ -5,10 +5,12 @@
  * user's is opened: the reader of our output, our terminal or our disk may be the very process that stands.
  * (What exceeds the staging memory is written to the pages file, which was opened before.)
  */
+import type { ChunkDirectory } from '../core/chunks.js'
 import { missingRanges, type MissingRange } from '../core/fate.js'
 import { countPages } from '../core/page-runs.js'
+import { splitPlan, wholePlan, type PlanPart } from '../core/plan-parts.js'
 import { planDump, planPages, type DumpPlan } from '../core/plan.js'
-import { TidemarkError } from '../errors.js'
+import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import type { KernelFeatures } from '../kernel/features.js'
 import { newProcesses, refuseSharedMemory } from '../kernel/mm-sharing.js'
@@ -17,6 +19,7 @@ import { readStat, readStatus, targetDied, type ProcessStat, type ProcessStatus 
 import { confirmIdentity, type TargetIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
 import { rereadAddressSpace, type AddressSpace } from './address-space.js'
+import { unforkedRanges, type CaptureChoice } from './capture-choice.js'
 import type { Crew } from './crew.js'
 import { beginInterval, findHolesIn } from './interval.js'
 import type { DumpMode, DumpStep, OnBrokenChain } from './options.js'
@@ -36,6 +39,7 @@ export interface WindowInput {
   readonly shardPages: number | undefined
   readonly requireComplete: boolean
   readonly mode: DumpMode
+  readonly capture: CaptureChoice
   readonly onBrokenChain: OnBrokenChain
   readonly onStep: (step: DumpStep) => void
   readonly tracking: Tracking
@@ -49,6 +53,10 @@ export interface WindowInput {
   readonly expired: () => boolean
   /** Opens a userfaultfd inside the standing target. */
   readonly openUserfaultfd: () => number
+  /** Forks the standing target; the fork's pid. */
+  readonly fork: () => number
+  /** Ends the fork, which has been read. */
+  readonly dropFork: () => void
 }
 
 /** The target's memory, taken. */
@@ -62,14 +70,25 @@ export interface Captured {
   readonly notice: string
   /** Why the dump is full though a parent was given; empty where it is not. */
   readonly fullBecause: string
-  /** File pages that lie in staging memory; the others are in the pages file already. */
+  /** What was copied while the target stood: all, or what its fork does not hold. (By a pre-dump: what is to be copied.) */
+  readonly part: PlanPart
+  /** Pages of that part that lie in staging memory; the others are in the pages file already. */
   readonly stagedPages: number
+  /** What is to be read from the fork; undefined where there is none. */
+  readonly fork: ForkedPart | undefined
   readonly scanReports: readonly JobReport[]
   readonly copyReports: readonly JobReport[]
   readonly missing: readonly MissingRange[]
   readonly stat: ProcessStat
   readonly status: ProcessStatus
   readonly steps: WindowSteps
+}
+
+/** A fork, and what of the plan it holds. */
+export interface ForkedPart {
+  readonly pid: number
+  readonly part: PlanPart
+  readonly chunks: ChunkDirectory
 }
 
 /** Takes the memory of a target that stands still. */
@@ -80,6 +99,9 @@ export function captureFrozen(input: WindowInput): Captured {
   const checksUs = lap()
   const space = rereadAddressSpace(target, input.features, input.survey.space)
   const mapsUs = lap()
+  const fork = input.capture.method === 'fork' ? forkNow(input) : undefined
+  const forkUs = lap()
+  input.onStep('forked')
   // Before the first look: what it does to the target must be in the snapshot, or be seen by the next.
   tracking.tracker?.prepare({ vmas: space.vmas, openUserfaultfd: input.openUserfaultfd })
   const prepareUs = lap()
@@ -106,34 +128,58 @@ export function captureFrozen(input: WindowInput): Captured {
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)
   const planUs = lap()
-  const stagedPages = Math.min(planPages(plan), Math.floor(input.stagingBytes / pageSize()))
+  const { part, forked } = divide(plan, fork, space, scanned.chunks)
+  const stagedPages = Math.min(planPages(part.plan), Math.floor(input.stagingBytes / pageSize()))
   // A pre-dump copies from the running process, after the thaw.
-  const copyReports = input.mode === 'pre-dump' ? [] : copyAll(input, plan, stagedPages)
+  const copyReports = input.mode === 'pre-dump' ? [] : copyAll(input, part, stagedPages)
   const captureUs = lap()
   input.onStep('captured')
   if (tracking.tracker !== undefined)
     beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
   return {
-    ...{ space, plan, stagedPages, copyReports, missing, stat, status },
+    ...{ space, plan, part, fork: forked, stagedPages, copyReports, missing, stat, status },
     pagesScanned: planPages(plan) + countPages(plan.holes),
     cleanNotInParent: holes.cleanNotInParent,
     fullBecause: holes.fullBecause,
     notice: tracking.tracker?.notice() ?? '',
     scanReports: scanned.reports,
-    steps: { checksUs, mapsUs, prepareUs, scanUs, planUs, captureUs, resetUs: lap() },
+    steps: { checksUs, mapsUs, forkUs, prepareUs, scanUs, planUs, captureUs, resetUs: lap() },
   }
 }
 
-function copyAll(input: WindowInput, plan: DumpPlan, stagedPages: number): JobReport[] {
-  const reports = copyPlanned(input, plan, planPages(plan), stagedPages)
-  if (sumOf(reports, 'pages') === planPages(plan)) return reports
+/** Before the first look too: a fork leaves traces in the target, which the scan then sees. */
+function forkNow(input: WindowInput): number {
+  try {
+    return input.fork()
+  } catch (error) {
+    if (['FROZEN_TOO_LONG', 'TARGET_DIED', 'WORKER_FAILED'].includes(codeOf(error) ?? '')) throw error
+    throw new TidemarkError('FORK_FAILED', messageOf(error), { pid: input.target.pid }, error)
+  }
+}
+
+/** What is copied now, and what is read from the fork. */
+function divide(
+  plan: DumpPlan,
+  fork: number | undefined,
+  space: AddressSpace,
+  chunks: ChunkDirectory,
+): { readonly part: PlanPart; readonly forked: ForkedPart | undefined } {
+  if (fork === undefined) return { part: wholePlan(plan), forked: undefined }
+  const { inside, outside } = splitPlan(plan, unforkedRanges(space.vmas))
+  return { part: inside, forked: { pid: fork, part: outside, chunks } }
+}
+
+function copyAll(input: WindowInput, part: PlanPart, stagedPages: number): JobReport[] {
+  const pages = planPages(part.plan)
+  const reports = copyPlanned(input, part, pages, stagedPages)
+  if (sumOf(reports, 'pages') === pages) return reports
   throw new TidemarkError('INTERNAL', 'not every planned page was copied')
 }
 
-/** Has the crew copy the first `pages` pages of `plan`, the first `stagedPages` of them to staging memory. */
+/** Has the crew copy the first `pages` pages of a part, the first `stagedPages` of them to staging memory. */
 export function copyPlanned(
   input: WindowInput,
-  plan: DumpPlan,
+  { plan, places }: PlanPart,
   pages: number,
   stagedPages: number,
 ): JobReport[] {
@@ -142,7 +188,7 @@ export function copyPlanned(
   const streamAddress = stagingAddress + stagingBytes
   return crew.runBlocking(
     {
-      ...{ kind: 'copy', pid, tid, plan, pages, batchPages },
+      ...{ kind: 'copy', pid, tid, plan, places, pages, batchPages },
       ...{ stagingAddress, stagedPages, streamAddress, pagesFd, gone: undefined },
     },
     input.expired,

@@ -41,7 +41,7 @@ export interface IntervalRecord {
 }
 
 const VERSION = 1
-const RECORD_NAME = /^(\d+)-(\d+)\.json$/
+const RECORD_NAME = /^(\d+)-(\d+)\.(json|fork)$/
 
 /** The runtime directory: of the system for root, else of the user. */
 export function runtimeDirectory(): string {
@@ -109,11 +109,16 @@ export function removeRecord(target: TargetIdentity): void {
   rmSync(recordPath(target), { force: true })
 }
 
-function recordPath({ pid, startTimeTicks }: Pick<IntervalRecord, 'pid' | 'startTimeTicks'>): string {
-  return join(runtimeDirectory(), `${String(pid)}-${String(startTimeTicks)}.json`)
+/** The file for what is on record of a process: its interval, or that it is being forked. */
+export function recordPath(
+  { pid, startTimeTicks }: Pick<IntervalRecord, 'pid' | 'startTimeTicks'>,
+  kind: 'json' | 'fork' = 'json',
+): string {
+  return join(runtimeDirectory(), `${String(pid)}-${String(startTimeTicks)}.${kind}`)
 }
 
-function recordFailed(path: string, error: unknown): TidemarkError {
+/** The error for a record that cannot be kept at `path`. */
+export function recordFailed(path: string, error: unknown): TidemarkError {
   return new TidemarkError(
     'RECORD_FAILED',
     `the record of what was dumped last cannot be kept in ${path}: ${messageOf(error)}`,

@@ -1,6 +1,7 @@
 /** What a caller can ask of a dump, its defaults and bounds. */
 import { TidemarkError } from '../errors.js'
 import { TRACKER_NAMES, type TrackerName } from '../track/tracker.js'
+import type { CaptureMethod } from './capture-choice.js'
 import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 
 /** What a dump is doing, for a progress bar. Never reported while the target stands still. */
@@ -36,6 +37,11 @@ export interface DumpOptions {
   readonly maxFrozenMs?: number
   /** Milliseconds in which the target must come to a stand, three tries of 500 ms included. Default 10000. */
   readonly timeoutMs?: number
+  /**
+   * Copy memory while the process stands, or fork the process and read the fork while it runs on. Default `auto`: what is
+   * estimated to be shorter. Where a fork cannot be made, memory is copied, and the result says why.
+   */
+  readonly capture?: CaptureMethod | 'auto'
   /** Leave the target stopped (SIGSTOP) after a dump that succeeded. Default false. */
   readonly leaveStopped?: boolean
   /** Fail with `INCOMPLETE` where the process has memory that neither the snapshot nor a file holds. Default false. */
@@ -65,6 +71,7 @@ export const DUMP_STEPS = [
   'surveyed',
   'staging ready',
   'held',
+  'forked',
   'tracking begun',
   'scanned',
   'captured',
@@ -90,6 +97,9 @@ export interface DumpSettings {
   readonly maxMemory: number
   readonly maxFrozenMs: number
   readonly timeoutMs: number
+  readonly capture: CaptureMethod | 'auto'
+  /** Why it is to be copied, where it is. */
+  readonly captureWhy: string
   readonly leaveStopped: boolean
   readonly requireComplete: boolean
   readonly mode: DumpMode
@@ -104,6 +114,9 @@ export interface DumpSettings {
   /** Called after each step, also while the target stands; for tests of what a death in mid-dump leaves. */
   readonly onStep: (step: DumpStep) => void
 }
+
+/** Ways to capture, as they can be asked for. */
+export const CAPTURES = ['auto', 'fork', 'copy'] as const
 
 const GIB = 2 ** 30
 const MAX_WORKERS = 256
@@ -126,6 +139,12 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     const known = ['auto', ...TRACKER_NAMES].join(', ')
     throw new TidemarkError('BAD_OPTION', `tracker must be one of ${known}`, { option: 'tracker' })
   }
+  const capture = options.capture ?? 'auto'
+  if (!CAPTURES.includes(capture)) {
+    throw new TidemarkError('BAD_OPTION', `capture must be one of ${CAPTURES.join(', ')}`, {
+      option: 'capture',
+    })
+  }
   if (mode === 'pre-dump' && options.leaveStopped === true) {
     throw new TidemarkError('BAD_OPTION', 'a pre-dump leaves the process running: no --leave-stopped', {
       option: 'leaveStopped',
@@ -147,9 +166,11 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     imagesDir: options.imagesDir,
     workers: workers ?? Math.min(MAX_WORKERS, availableCpus()),
     shardPages,
-    maxMemory: maxMemory ?? Math.floor(Math.min(GIB, availableMemory() / 4, memoryHeadroom() / 4)),
+    maxMemory: maxMemory ?? Math.floor(Math.min(GIB, availableMemory() / 4, memoryHeadroom(process.pid) / 4)),
     maxFrozenMs: maxFrozenMs ?? 5_000,
     timeoutMs: timeoutMs ?? 10_000,
+    capture,
+    captureWhy: 'as asked for',
     leaveStopped: options.leaveStopped ?? false,
     requireComplete: options.requireComplete ?? false,
     sync: options.sync ?? true,

@@ -5,6 +5,7 @@
 import { statfsSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { wholePlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
 import { codeOf, TidemarkError } from '../errors.js'
 import { ImagesDirectory } from '../image/images-dir.js'
@@ -63,10 +64,10 @@ export interface StagingArea {
   readonly stagingBytes: number
 }
 
-/** Maps staging memory for what the survey found, grown a little, at most `maxMemory` bytes. */
-export function mapStagingArea(maxMemory: number, survey: Survey, threads: number): StagingArea {
+/** Maps staging memory for `pages` pages, grown a little, at most `maxMemory` bytes. */
+export function mapStagingArea(maxMemory: number, pages: number, threads: number): StagingArea {
   const batchBytes = BATCH_PAGES * pageSize()
-  const expected = Math.ceil(planPages(survey.plan) * GROWTH) * pageSize() + GROWTH_BYTES
+  const expected = Math.ceil(pages * GROWTH) * pageSize() + GROWTH_BYTES
   const stagingBytes = Math.floor(Math.min(maxMemory, expected) / batchBytes) * batchBytes
   return { staging: mapStaging(stagingBytes + threads * batchBytes), stagingBytes }
 }
@@ -92,10 +93,11 @@ export function rehearse(input: WindowInput): void {
   checkTarget(input.target, input.processes)
   rereadAddressSpace(input.target, input.features, input.survey.space)
   const { plan } = input.survey
+  if (input.capture.method === 'fork') return
   const pages = Math.min(planPages(plan), REHEARSED_BATCHES * input.crew.size * input.batchPages)
   if (input.stagingBytes < pages * pageSize()) return
   try {
-    copyPlanned(input, plan, pages, pages)
+    copyPlanned(input, wholePlan(plan), pages, pages)
   } catch (error) {
     if (codeOf(error) !== 'UNREADABLE_PAGE') throw error
   }

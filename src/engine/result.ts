@@ -1,6 +1,7 @@
 /** What a dump tells of itself: the same numbers on the terminal, in --json, and in tidemark.json. */
 import type { MissingRange } from '../core/fate.js'
 import type { TrackerName } from '../track/tracker.js'
+import type { CaptureChoice } from './capture-choice.js'
 import type { DumpMode } from './options.js'
 import type { JobReport } from '../tasks/jobs.js'
 
@@ -9,6 +10,8 @@ export interface WindowSteps {
   /** The target is still itself, and nobody else writes to its memory. */
   readonly checksUs: number
   readonly mapsUs: number
+  /** The fork made; 0 where memory was copied. */
+  readonly forkUs: number
   /** Tracking begun where it was not yet. */
   readonly prepareUs: number
   readonly scanUs: number
@@ -69,6 +72,8 @@ export interface DumpResult {
   /** Pages of a pre-dump that were gone before they could be copied. */
   readonly pagesGone: number
   readonly kind: DumpMode
+  /** How memory was captured, and why so. */
+  readonly capture: CaptureChoice
   /** The parent images, as the link in the images directory says; undefined for a full dump. */
   readonly parent: string | undefined
   /** What watches the process from now on, and why that; undefined where nothing does. */
@@ -97,18 +102,21 @@ export interface DumpResult {
   readonly workers: readonly WorkerShare[]
 }
 
-/** Each thread's share, from its reports of the three phases. */
+/** Each thread's share, from its reports of the phases. */
 export function workerShares(
   scans: readonly JobReport[],
   copies: readonly JobReport[],
+  forkCopies: readonly JobReport[],
   writes: readonly JobReport[],
 ): WorkerShare[] {
+  const sum = (thread: number, count: 'pages' | 'micros' | 'streamedPages'): number =>
+    (copies[thread]?.[count] ?? 0) + (forkCopies[thread]?.[count] ?? 0)
   return scans.map((scan, thread) => ({
     scannedPages: scan.pages,
     scanUs: scan.micros,
-    copiedPages: copies[thread]?.pages ?? 0,
-    copyUs: copies[thread]?.micros ?? 0,
-    writtenPages: (writes[thread]?.pages ?? 0) + (copies[thread]?.streamedPages ?? 0),
+    copiedPages: sum(thread, 'pages'),
+    copyUs: sum(thread, 'micros'),
+    writtenPages: (writes[thread]?.pages ?? 0) + sum(thread, 'streamedPages'),
     writeUs: writes[thread]?.micros ?? 0,
   }))
 }

@@ -31,6 +31,7 @@ export async function save(
 ): Promise<DumpResult> {
   throwIfAborted(settings.signal)
   const finished = await finishPages(settings, window, takenBefore.captured)
+  window.dropFork()
   settings.onStep('pages finished')
   const taken = { ...takenBefore, captured: finished.captured }
   const { captured, facts } = taken
@@ -70,7 +71,7 @@ export async function save(
     imagesDir: images.path,
     snapshotId,
     warnings,
-    ...describeCaptured(window, taken),
+    ...describeCaptured(window, taken, finished.forkReports),
     pagesGone: finished.pagesGone,
     parent: parent?.link,
     wall: {
@@ -80,7 +81,7 @@ export async function save(
       publishUs: monotonicMicros() - writtenUs,
       totalUs: monotonicMicros() - taken.begunUs,
     },
-    workers: workerShares(captured.scanReports, captured.copyReports, writes),
+    workers: workerShares(captured.scanReports, captured.copyReports, finished.forkReports, writes),
   }
 }
 
@@ -157,7 +158,12 @@ type CapturedResult = Omit<
   'imagesDir' | 'snapshotId' | 'warnings' | 'wall' | 'workers' | 'pagesGone' | 'parent'
 >
 
-function describeCaptured({ target, features, mode, tracking }: WindowInput, taken: Taken): CapturedResult {
+function describeCaptured(
+  window: WindowInput,
+  taken: Taken,
+  forkReports: readonly JobReport[],
+): CapturedResult {
+  const { target, features, mode, tracking } = window
   const { captured, facts } = taken
   const pages = planPages(captured.plan)
   return {
@@ -175,13 +181,14 @@ function describeCaptured({ target, features, mode, tracking }: WindowInput, tak
     tracker: tracking.tracker === undefined ? undefined : { name: tracking.tracker.name, why: tracking.why },
     fullBecause: captured.fullBecause,
     bytesStored: pages * pageSize(),
+    capture: window.capture,
     runs: captured.plan.runCount + captured.plan.holes.count,
     guardPages: mergeGuards(captured.scanReports).reduce(
       (sum, guard) => sum + guard.endPage - guard.startPage,
       0,
     ),
     unreadablePages: countUnreadable(captured.scanReports),
-    forcedPages: sumOf(captured.copyReports, 'forcedPages'),
+    forcedPages: sumOf([...captured.copyReports, ...forkReports], 'forcedPages'),
     stagedBytes: captured.stagedPages * pageSize(),
     streamedBytes: sumOf(captured.copyReports, 'streamedPages') * pageSize(),
     complete: captured.missing.length === 0,

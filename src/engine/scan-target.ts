@@ -14,12 +14,11 @@ import type { DirtyBit } from '../core/page-ranges.js'
 import type { Segments } from '../core/segments.js'
 import { cutShards, defaultShardPages, shardsOfChunks, type Shards } from '../core/shards.js'
 import type { KernelFeatures } from '../kernel/features.js'
-import type { TargetIdentity } from '../kernel/target.js'
-import { NO_WORK, type JobReport, type ScanJob } from '../tasks/jobs.js'
+import { NO_WORK, type JobReport, type JobTarget, type ScanJob } from '../tasks/jobs.js'
 
 /** What to scan, and how. */
 export interface ScanInput {
-  readonly target: TargetIdentity
+  readonly target: JobTarget
   readonly features: KernelFeatures
   readonly dirtyBit: DirtyBit
   readonly segments: Segments

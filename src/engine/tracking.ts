@@ -97,6 +97,11 @@ export function planTracking(
   }
 }
 
+/** Whether pages are to be compared with the parent's, after the thaw. */
+export function comparesPages({ tracker, parent }: Tracking): boolean {
+  return tracker?.name === 'content' && parent !== undefined
+}
+
 /** Closes what {@link planTracking} opened. */
 export function closeTracking({ tracker, parent }: Tracking): void {
   tracker?.close()

@@ -194,7 +194,7 @@ function identityProblems(folder: string, manifest: Manifest, parent: Manifest |
 
 /** Takes the process's memory as a full dump does, and compares it after the thaw. */
 async function compareWithProcess(chain: Chain, compare: CompareOptions): Promise<Comparison> {
-  const settings = { ...settle({ ...compare, imagesDir: '.' }, 'dump') }
+  const settings = settle({ ...compare, imagesDir: '.', capture: 'copy' }, 'dump')
   const target = examineTarget(settings.pid)
   return await captureTarget(settings, target, UNTRACKED, monotonicMicros(), {
     open: ({ plan }) => {

@@ -42,6 +42,7 @@ export const PTRACE = {
   DETACH: 17,
   SYSCALL: 24,
   SETOPTIONS: 0x4200,
+  GETEVENTMSG: 0x4201,
   GETREGSET: 0x4204,
   SETREGSET: 0x4205,
   SEIZE: 0x4206,
@@ -53,7 +54,12 @@ export const PTRACE = {
 } as const
 
 /** Options of PTRACE_SETOPTIONS. source: the same */
-export const PTRACE_O = { TRACESYSGOOD: 1, SUSPEND_SECCOMP: 0x200000 } as const
+export const PTRACE_O = {
+  TRACESYSGOOD: 1,
+  TRACECLONE: 8,
+  EXITKILL: 0x100000,
+  SUSPEND_SECCOMP: 0x200000,
+} as const
 
 /** Sets of registers for PTRACE_GETREGSET. source: include/uapi/linux/elf.h */
 export const NT = { PRSTATUS: 1, X86_XSTATE: 0x202 } as const
@@ -98,12 +104,22 @@ export const SYS_KCMP = 312
 export const SYS = {
   close: 3,
   rtSigreturn: 15,
+  clone: 56,
+  wait4: 61,
   fcntl: 72,
   restartSyscall: 219,
+  exitGroup: 231,
   userfaultfd: 323,
   pidfdOpen: 434,
+  closeRange: 436,
   pidfdGetfd: 438,
 } as const
+
+/** Flags of clone. Without a signal in the lowest byte the parent gets none when the child ends. source: include/uapi/linux/sched.h */
+export const CLONE = { VM: 0x100, FILES: 0x400 } as const
+
+/** close_range: in a table of descriptors of its own, into which those of the range are not even copied. source: include/uapi/linux/close_range.h */
+export const CLOSE_RANGE_UNSHARE = 2
 
 /** fcntl's command for a duplicate at or above a number. source: include/uapi/linux/fcntl.h */
 export const F_DUPFD_CLOEXEC = 1030

@@ -8,18 +8,21 @@ import { TidemarkError } from '../errors.js'
 import { P_PID, PTRACE, PTRACE_EVENT_STOP, SIGINFO, WAIT } from './abi.js'
 import { ECHILD, EINTR, errno, errnoName, ptrace, waitid } from './libc.js'
 import { readStat, targetDied } from './procfs.js'
+import { readEventMessage } from './registers.js'
 
 /**
- * How a thread stands: at a system call's entry or exit, or elsewhere, since it was interrupted. Or it does not
- * yet.
+ * How a thread stands: at a system call's entry or exit, inside a call that has just made a child, or elsewhere, since
+ * it was interrupted. Or it does not yet.
  */
-export type Stop = 'syscall' | 'interrupted' | 'none'
+export type Stop = 'syscall' | 'child' | 'interrupted' | 'none'
 
 /**
  * SIGTRAP with the bit of PTRACE_O_TRACESYSGOOD. It is no signal: a thread that stands so when its tracer is
  * killed gets none from it. source: ptrace(2)
  */
 const SYSCALL_STOP = 5 + 0x80
+/** A SIGTRAP for PTRACE_EVENT_CLONE, which stops a parent only where PTRACE_O_TRACECLONE is set. source: ptrace(2) */
+const CHILD_STOP = 5 + 3 * 256
 /** Until then a waiting thread is polled without a pause: a call takes some 0.1 ms. */
 const SPIN_MS = 2
 const PAUSE_MS = 0.1
@@ -43,13 +46,14 @@ export function awaitStop(pid: number, tid: number, deadline: number, interrupte
   const begun = performance.now()
   for (;;) {
     const status = peekStop(pid, tid)
-    if (status === SYSCALL_STOP || (interrupted && status !== undefined && isEventStop(status))) {
+    const kind = kindOf(status)
+    if (kind === 'syscall' || kind === 'child' || (kind === 'interrupted' && interrupted)) {
       waitid(P_PID, tid, info, WAIT.STOPPED | WAIT.NOHANG | WAIT.ALL)
-      return status === SYSCALL_STOP ? 'syscall' : 'interrupted'
+      return kind
     }
     if (status !== undefined) {
       // Not waited for before it is passed on: were we killed in between, a signal would be lost.
-      ptrace(PTRACE.SYSCALL, tid, 0, isEventStop(status) ? 0 : status)
+      ptrace(PTRACE.SYSCALL, tid, 0, kind === 'interrupted' ? 0 : status)
       continue
     }
     const now = performance.now()
@@ -57,6 +61,24 @@ export function awaitStop(pid: number, tid: number, deadline: number, interrupte
     if (hasEnded(pid, tid)) throw targetDied(pid)
     if (now > deadline) return 'none'
     Atomics.wait(pause, 0, 0, PAUSE_MS)
+  }
+}
+
+/** How a thread stands after it was sent into, or through, a system call. */
+export interface CallStop {
+  readonly stop: Exclude<Stop, 'child'>
+  /** The child that the call has made; undefined where it made none. */
+  readonly child: number | undefined
+}
+
+/** The same as {@link awaitStop}, on beyond the birth of a child. */
+export function awaitCall(pid: number, tid: number, deadline: number, interrupted: boolean): CallStop {
+  let child: number | undefined
+  for (;;) {
+    const stop = awaitStop(pid, tid, deadline, interrupted)
+    if (stop !== 'child') return { stop, child }
+    child = readEventMessage(tid)
+    ptrace(PTRACE.SYSCALL, tid, 0, 0)
   }
 }
 
@@ -72,7 +94,10 @@ function peekStop(pid: number, tid: number): number | undefined {
   return info.readInt32LE(SIGINFO.pid) === 0 ? undefined : info.readInt32LE(SIGINFO.status)
 }
 
-/** A stop of the whole process by a signal, or by PTRACE_INTERRUPT. */
-function isEventStop(status: number): boolean {
-  return status >> 8 === PTRACE_EVENT_STOP
+/** What a stop is; `none` where there is none, or where a signal is about to be delivered. */
+function kindOf(status: number | undefined): Stop {
+  if (status === SYSCALL_STOP) return 'syscall'
+  if (status === CHILD_STOP) return 'child'
+  // A stop of the whole process by a signal, by PTRACE_INTERRUPT, or of a child at its birth.
+  return status !== undefined && status >> 8 === PTRACE_EVENT_STOP ? 'interrupted' : 'none'
 }

@@ -41,6 +41,8 @@ export class CallStub {
   readonly #fd: number
   readonly #vmas: readonly Vma[]
   readonly #tail: AddressRange
+  /** Where the first frame ends at the latest. */
+  #frameEnd: number
 
   /**
    * Changes nothing yet.
@@ -61,10 +63,15 @@ export class CallStub {
     }
     try {
       this.#tail = this.#findTail()
+      this.#frameEnd = this.#tail.end
     } catch (error) {
       this.close()
       throw error
     }
+  }
+
+  get #firstFrame(): number {
+    return Math.ceil((this.address + STUB_ALIGNMENT) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
   }
 
   /** Address of the stub's first `syscall`. */
@@ -84,8 +91,19 @@ export class CallStub {
 
   /** Address for a frame of `byteLength` in the vdso, or undefined where it does not fit. */
   placeInVdso(byteLength: number): number | undefined {
-    const start = Math.ceil((this.address + STUB_ALIGNMENT) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
-    return start + byteLength <= this.#tail.end ? start : undefined
+    const start = this.#firstFrame
+    return start + byteLength <= this.#frameEnd ? start : undefined
+  }
+
+  /**
+   * Sets a place for a second frame of `byteLength` apart, at the very end of the vdso: {@link placeInVdso} leaves it
+   * free. Its address, or undefined where it does not fit.
+   */
+  reserveInVdso(byteLength: number): number | undefined {
+    const start = Math.floor((this.#tail.end - byteLength) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
+    if (start < this.#firstFrame) return undefined
+    this.#frameEnd = start
+    return start
   }
 
   /**

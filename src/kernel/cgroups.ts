@@ -32,13 +32,13 @@ export function availableCpus(): number {
   return Math.max(1, Math.floor(cpus))
 }
 
-/** Bytes that our cgroups let us allocate yet; Infinity where none sets a limit. */
-export function memoryHeadroom(): number {
+/** Bytes that the cgroups of process `pid` let it allocate yet; Infinity where none sets a limit. */
+export function memoryHeadroom(pid: number): number {
   let bytes = Infinity
-  for (const folder of cgroupFolders(process.pid, '')) {
+  for (const folder of cgroupFolders(pid, '')) {
     bytes = Math.min(bytes, headroom(folder, 'memory.max', 'memory.current'))
   }
-  for (const folder of cgroupFolders(process.pid, 'memory')) {
+  for (const folder of cgroupFolders(pid, 'memory')) {
     bytes = Math.min(bytes, headroom(folder, 'memory.limit_in_bytes', 'memory.usage_in_bytes'))
   }
   return bytes

@@ -26,7 +26,7 @@
  * call stops without PTRACE_O_TRACESYSGOOD (their SIGTRAP does the same).
  */
 import { PTRACE, PTRACE_O, SYS } from './abi.js'
-import { awaitStop, hasEnded } from './await-stop.js'
+import { awaitCall, hasEnded } from './await-stop.js'
 import { CallStub } from './call-stub.js'
 import { injectionRefused } from './injection-refused.js'
 import { EPERM, errno, ptrace, syscallError } from './libc.js'
@@ -41,11 +41,12 @@ import {
   writeRegisters,
   writeSignalMask,
 } from './registers.js'
-import { buildFrame, resumedRegisters } from './signal-frame.js'
+import { BARE_FRAME_BYTES, buildFrame, resumedRegisters } from './signal-frame.js'
 import { chooseThread, type ChosenThread, type HeldThreads, refuseProcess } from './thread-choice.js'
 
-/** A point at which we may be killed; see the table above. */
+/** A point at which we may be killed; see the table above, and that of kernel/fork. */
 export type InjectionStep =
+  | ForkStep
   | 'stub'
   | 'frame'
   | 'armed'
@@ -59,6 +60,9 @@ export type InjectionStep =
   | 'unmasked'
   | 'restored'
 
+/** More of them, on the way to a fork: see kernel/fork. */
+export type ForkStep = 'exit frame' | 'go-between' | 'bound' | 'descriptors' | 'forked' | 'expendable' | 'gone'
+
 /** How calls are run. */
 export interface InjectionOptions {
   /** When calls have to be over, in the clock of performance.now(). */
@@ -67,6 +71,8 @@ export interface InjectionOptions {
   readonly onStep?: (step: InjectionStep) => void
   /** The frame goes to the main stack though it fits elsewhere; for tests. */
   readonly onMainStack?: boolean
+  /** Children will need a frame too. */
+  readonly forks?: boolean
 }
 
 /** In which a thread reaches the entry or the exit of a call. */
@@ -79,6 +85,27 @@ const SYSCALL_BYTES = 2
 /** Runs one system call of the target: its result, or the negative errno. */
 export type RemoteCall = (number: number, ...args: readonly number[]) => number
 
+/** What a call that makes a child did. */
+export interface MadeChild {
+  /** The child's pid in the target's own pid namespace, or the negative errno. */
+  readonly result: number
+  /** The child's pid, which stands where it was born; undefined where there is none. */
+  readonly child: number | undefined
+}
+
+/** The thread that runs the calls, for calls that have a child run more of them. */
+export interface Caller {
+  /** Its registers before a call: a child of it inherits them. */
+  readonly registers: Registers
+  readonly stub: CallStub
+  /** Place for a bare frame of a child; undefined where there is none, or where none was asked for. */
+  readonly childFrame: number | undefined
+  /** The ptrace options that a child needs too. */
+  readonly options: number
+  /** Runs clone; the child is traced from its birth. */
+  readonly clone: (flags: number, stackPointer: number) => MadeChild
+}
+
 /**
  * Runs `use` with a way to run system calls inside the target, and puts its thread back afterwards, whatever
  * happens. Called by the thread that traces.
@@ -88,15 +115,16 @@ export type RemoteCall = (number: number, ...args: readonly number[]) => number
 export function withInjection<Result>(
   held: HeldThreads,
   options: InjectionOptions,
-  use: (call: RemoteCall) => Result,
+  use: (call: RemoteCall, caller: Caller) => Result,
 ): Result {
   const [anyThread] = held.threads
   if (anyThread === undefined) throw targetDied(held.pid)
   refuseProcess(held)
   const stub = new CallStub(held.pid, anyThread)
   try {
+    const childFrame = options.forks === true ? stub.reserveInVdso(BARE_FRAME_BYTES) : undefined
     const thread = chooseThread(held, stub, options.onMainStack === true)
-    return useThread(new Injection(held.pid, thread, stub, options), use)
+    return useThread(new Injection(held.pid, thread, stub, options), childFrame, use)
   } catch (error) {
     throw hasEnded(held.pid, anyThread) ? targetDied(held.pid, error) : error
   } finally {
@@ -104,10 +132,15 @@ export function withInjection<Result>(
   }
 }
 
-function useThread<Result>(injection: Injection, use: (call: RemoteCall) => Result): Result {
+function useThread<Result>(
+  injection: Injection,
+  childFrame: number | undefined,
+  use: (call: RemoteCall, caller: Caller) => Result,
+): Result {
   try {
     injection.begin()
-    return use((number, ...args) => injection.call(number, args))
+    const caller = { ...injection.caller, childFrame }
+    return use((number, ...args) => injection.call(number, args).result, caller)
   } finally {
     injection.end()
   }
@@ -163,8 +196,18 @@ class Injection {
     this.#onStep('masked')
   }
 
+  /** For calls that make a child. */
+  get caller(): Omit<Caller, 'childFrame'> {
+    return {
+      registers: this.#armed,
+      stub: this.#stub,
+      options: this.#traceOptions,
+      clone: (flags, stackPointer) => this.call(SYS.clone, [flags, stackPointer]),
+    }
+  }
+
   /** Runs one system call. */
-  call(number: number, args: readonly number[]): number {
+  call(number: number, args: readonly number[]): MadeChild {
     const { tid } = this.#thread
     if (this.#calls++ > 0) {
       this.#bringToStand()
@@ -172,12 +215,13 @@ class Injection {
       this.#onStep('rearmed')
     }
     this.#resume('resumed')
-    const entry = this.#expectStop(SYS.rtSigreturn, 'entry')
+    const entry = this.#expectStop(SYS.rtSigreturn, 'entry').registers
     const [rdi = 0, rsi = 0, rdx = 0, r10 = 0, r8 = 0, r9 = 0] = args
     writeRegisters(tid, withRegisters(entry, { origRax: number, rdi, rsi, rdx, r10, r8, r9 }))
     this.#onStep('replaced')
     this.#resume('running')
-    return signedRegister(this.#expectStop(number, 'exit'), 'rax')
+    const { registers, child } = this.#expectStop(number, 'exit')
+    return { result: signedRegister(registers, 'rax'), child }
   }
 
   /** Puts the thread back as it was, where it stood. */
@@ -196,10 +240,14 @@ class Injection {
     this.#onStep('restored')
   }
 
+  get #traceOptions(): number {
+    const { hasSeccomp } = this.#thread
+    return PTRACE_O.TRACESYSGOOD + PTRACE_O.TRACECLONE + (hasSeccomp ? PTRACE_O.SUSPEND_SECCOMP : 0)
+  }
+
   #setOptions(): void {
     const { tid, hasSeccomp } = this.#thread
-    const options = PTRACE_O.TRACESYSGOOD + (hasSeccomp ? PTRACE_O.SUSPEND_SECCOMP : 0)
-    if (ptrace(PTRACE.SETOPTIONS, tid, 0, options) >= 0) return
+    if (ptrace(PTRACE.SETOPTIONS, tid, 0, this.#traceOptions) >= 0) return
     if (hasSeccomp && errno() === EPERM) {
       throw injectionRefused(
         this.#pid,
@@ -218,10 +266,14 @@ class Injection {
   }
 
   /** The registers at the next stop, which has to be that of system call `number` from the stub. */
-  #expectStop(number: number, step: 'entry' | 'exit'): Registers {
+  #expectStop(
+    number: number,
+    step: 'entry' | 'exit',
+  ): { readonly registers: Registers; readonly child: number | undefined } {
     const { tid } = this.#thread
     const deadline = Math.min(performance.now() + STOP_TIMEOUT_MS, this.#deadline)
-    if (awaitStop(this.#pid, tid, deadline, false) === 'none')
+    const { stop, child } = awaitCall(this.#pid, tid, deadline, false)
+    if (stop === 'none')
       throw injectionRefused(this.#pid, `its thread ${String(tid)} did not run in time; a cgroup may hold it`)
     this.#isRunning = false
     this.#isAtEntry = step === 'entry'
@@ -232,7 +284,7 @@ class Injection {
       signedRegister(registers, 'rip') === this.#stub.address + SYSCALL_BYTES
     if (!isOurs) throw injectionRefused(this.#pid, `its thread ${String(tid)} went another way`)
     this.#onStep(step)
-    return registers
+    return { registers, child }
   }
 
   /** After a call that went as it should nothing is left to do. */
@@ -241,7 +293,7 @@ class Injection {
     const patience = (): number => performance.now() + STOP_TIMEOUT_MS
     if (this.#isRunning) {
       ptrace(PTRACE.INTERRUPT, tid, 0, 0)
-      const stop = awaitStop(this.#pid, tid, patience(), true)
+      const { stop } = awaitCall(this.#pid, tid, patience(), true)
       if (stop === 'none') this.#giveUp()
       this.#isRunning = false
       if (stop === 'syscall') this.#isAtEntry = !this.#isAtEntry
@@ -251,7 +303,7 @@ class Injection {
     const registers = readRegisters(tid)
     if (registers !== undefined) writeRegisters(tid, withRegisters(registers, { origRax: SYS.rtSigreturn }))
     ptrace(PTRACE.SYSCALL, tid, 0, 0)
-    if (awaitStop(this.#pid, tid, patience(), false) === 'none') this.#giveUp()
+    if (awaitCall(this.#pid, tid, patience(), false).stop === 'none') this.#giveUp()
     this.#isAtEntry = false
   }
 

@@ -29,6 +29,10 @@ export interface ProcessStat {
   readonly argEnd: number
   readonly envStart: number
   readonly envEnd: number
+  /** Which signal the parent gets when it ends; 0 for none. */
+  readonly exitSignal: number
+  /** As wait tells it; 0 while it lives, or where we may not trace it. */
+  readonly exitStatus: number
 }
 
 /** Names and values of /proc/PID/status. */
@@ -98,6 +102,8 @@ export function readStat(pid: number, tid = pid): ProcessStat | undefined {
     argEnd: field(49),
     envStart: field(50),
     envEnd: field(51),
+    exitSignal: field(38),
+    exitStatus: field(52),
   }
 }
 
@@ -141,6 +147,12 @@ export function readProcLink(path: string): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Bytes of a process's anonymous memory that lie in transparent huge pages; 0 where the kernel does not tell. */
+export function readHugeBytes(tid: number): number {
+  const match = /^AnonHugePages:\s*(\d+) kB/m.exec(readProcText(`/proc/${String(tid)}/smaps_rollup`) ?? '')
+  return Number(match?.[1] ?? 0) * 1024
 }
 
 /** The auxiliary vector: types and values in turn, without the last, empty pair. */

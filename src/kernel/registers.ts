@@ -36,7 +36,7 @@ export type RegisterName = (typeof REGISTER_NAMES)[number]
 const MAX_XSTATE_BYTES = 32768
 
 const iovec = new BigUint64Array(2)
-const maskWord = new BigUint64Array(1)
+const word = new BigUint64Array(1)
 
 /** The 64 bits of a register. */
 export function registerWord(registers: Registers, name: RegisterName): bigint {
@@ -93,17 +93,24 @@ export function readXstate(tid: number): Buffer {
 
 /** The signals that `tid` blocks, a bit for each. Of a thread in ppoll and the like: those from before the call. */
 export function readSignalMask(tid: number): bigint {
-  request('PTRACE_GETSIGMASK', tid, maskWord.byteLength, addressOf(maskWord))
-  return maskWord[0] ?? 0n
+  request('PTRACE_GETSIGMASK', tid, word.byteLength, addressOf(word))
+  return word[0] ?? 0n
 }
 
 /** Sets the signals that `tid` blocks; the kernel leaves out SIGKILL and SIGSTOP. */
 export function writeSignalMask(tid: number, mask: bigint): void {
-  maskWord[0] = mask
-  request('PTRACE_SETSIGMASK', tid, maskWord.byteLength, addressOf(maskWord))
+  word[0] = mask
+  request('PTRACE_SETSIGMASK', tid, word.byteLength, addressOf(word))
+}
+
+/** What the stop that `tid` stands in tells: of a parent, the pid of the child that it has just made. */
+export function readEventMessage(tid: number): number {
+  request('PTRACE_GETEVENTMSG', tid, 0, addressOf(word))
+  return Number(word[0] ?? 0n)
 }
 
 const REQUESTS = {
+  PTRACE_GETEVENTMSG: PTRACE.GETEVENTMSG,
   PTRACE_GETREGSET: PTRACE.GETREGSET,
   PTRACE_SETREGSET: PTRACE.SETREGSET,
   PTRACE_GETSIGMASK: PTRACE.GETSIGMASK,

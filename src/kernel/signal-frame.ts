@@ -102,20 +102,22 @@ export function resumedRegisters(registers: Registers): Registers {
   })
 }
 
+/** Bytes of a frame by {@link buildBareFrame}. */
+export const BARE_FRAME_BYTES = UCONTEXT.bytes
+
+/** A frame without vector state, which rt_sigreturn then clears: for a thread that needs none any more. */
+export function buildBareFrame(registers: Registers, signalMask: bigint): Buffer {
+  const frame = Buffer.alloc(BARE_FRAME_BYTES)
+  writeContext(frame, registers, signalMask)
+  return frame
+}
+
 /** The frame for `address`, a multiple of 64, where it will lie. */
 export function buildFrame(address: number, { registers, signalMask, xstate }: FrameContent): Buffer {
   const frame = Buffer.alloc(frameBytes(xstate.length))
-  frame.writeUInt32LE(UCONTEXT_FLAGS, UCONTEXT.flags)
-  frame.writeUInt32LE(NO_STACK_MODE, UCONTEXT.stackFlags)
-  for (const [index, name] of CONTEXT_ORDER.entries()) {
-    frame.writeBigUInt64LE(registerWord(registers, name), UCONTEXT.registers + 8 * index)
-  }
-  for (const [index, name] of SEGMENT_ORDER.entries()) {
-    frame.writeUInt16LE(Number(registerWord(registers, name) & 0xffffn), UCONTEXT.segments + 2 * index)
-  }
+  writeContext(frame, registers, signalMask)
   const fpstate = fpstateOffset()
   frame.writeBigUInt64LE(BigInt(address + fpstate), UCONTEXT.fpstate)
-  frame.writeBigUInt64LE(signalMask, UCONTEXT.mask)
   xstate.copy(frame, fpstate)
   const software = fpstate + SOFTWARE.start
   frame.fill(0, software, fpstate + SOFTWARE.end)
@@ -126,6 +128,18 @@ export function buildFrame(address: number, { registers, signalMask, xstate }: F
   frame.writeUInt32LE(byteLength, software + 16)
   for (const end of [byteLength, xstate.length]) frame.writeUInt32LE(MAGIC2, fpstate + end)
   return frame
+}
+
+function writeContext(frame: Buffer, registers: Registers, signalMask: bigint): void {
+  frame.writeUInt32LE(UCONTEXT_FLAGS, UCONTEXT.flags)
+  frame.writeUInt32LE(NO_STACK_MODE, UCONTEXT.stackFlags)
+  for (const [index, name] of CONTEXT_ORDER.entries()) {
+    frame.writeBigUInt64LE(registerWord(registers, name), UCONTEXT.registers + 8 * index)
+  }
+  for (const [index, name] of SEGMENT_ORDER.entries()) {
+    frame.writeUInt16LE(Number(registerWord(registers, name) & 0xffffn), UCONTEXT.segments + 2 * index)
+  }
+  frame.writeBigUInt64LE(signalMask, UCONTEXT.mask)
 }
 
 /** From the frame to the XSAVE area, which the processor wants at a multiple of 64. */

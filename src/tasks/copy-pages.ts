@@ -1,9 +1,9 @@
-/** Copies the planned pages of a standing target, batch by batch: the bytes of one page, fifth hop of its way. */
+/** Copies the planned pages of a standing target, or of its fork, batch by batch: the bytes of one page, fifth hop of its way. */
 import { pageSize } from '../kernel/page-size.js'
 import type { TargetMemory } from '../kernel/target-memory.js'
-import { takePiece } from './control.js'
+import { CREW, takePiece } from './control.js'
 import type { CopyJob } from './jobs.js'
-import { writeFully } from './write-pages.js'
+import { writeMoved } from './write-pages.js'
 
 /** What one thread copied. */
 export interface CopyCounts {
@@ -37,11 +37,12 @@ export function copyPages(
       copyBatch(job, memory, start, end, job.stagingAddress + start * size)
     } else {
       copyBatch(job, memory, start, end, buffer)
-      writeFully(job.pagesFd, buffer, (end - start) * size, start * size)
+      writeMoved(job.pagesFd, buffer - start * size, job.places, start, end)
       streamedPages += end - start
     }
     pieces++
     pages += end - start
+    Atomics.add(control, CREW.progress, 1)
   }
   return { pieces, pages, streamedPages }
 }

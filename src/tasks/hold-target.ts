@@ -5,6 +5,7 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { errorToData, type ErrorData } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
+import { endFork, forkTarget, reapChildren } from '../kernel/fork.js'
 import { closeDescriptor, openUserfaultfd } from '../kernel/remote-descriptors.js'
 import { SeizedProcess } from '../kernel/seize.js'
 import type { HeldThreads } from '../kernel/thread-choice.js'
@@ -56,13 +57,16 @@ export interface HoldFailed {
 
 /** What the target is to do while it is held. */
 export type HoldOrder =
-  { readonly kind: 'openUserfaultfd' } | { readonly kind: 'closeDescriptor'; readonly fd: number }
+  | { readonly kind: 'openUserfaultfd' }
+  | { readonly kind: 'closeDescriptor'; readonly fd: number }
+  | { readonly kind: 'fork' }
+  | { readonly kind: 'reapChildren'; readonly children: readonly number[] }
 
 /** An order was carried out. */
 export interface OrderDone {
   readonly kind: 'done'
-  /** The descriptor that the order was about. */
-  readonly fd: number
+  /** The descriptor that the order was about, or the pid of the fork; 0 for neither. */
+  readonly number: number
 }
 
 /** An order could not be carried out; the target is held as before. */
@@ -115,9 +119,10 @@ function hold(
   setState(control, FREEZER_STATE.held)
   const deadline = performance.now() + request.maxFrozenMs - (heldMicros - begunMicros) / 1000
   const { held, expired, keeping, releasing, released } = FREEZER_STATE
+  const orders = new OrderService({ pid: request.pid, threads, traced: target.traced }, deadline)
   let before = untilAsked(control, deadline)
   while (before === FREEZER_STATE.asked) {
-    before = serveOrder(control, port, { pid: request.pid, threads, traced: target.traced }, deadline)
+    before = serveOrder(control, port, orders)
     if (before === held) before = untilAsked(control, deadline)
   }
   if (before === keeping) {
@@ -128,7 +133,12 @@ function hold(
   if (request.leaveStopped && before === releasing) process.kill(request.pid, 'SIGSTOP')
   target.release()
   post(port, { kind: 'released', releasedMicros: monotonicMicros() })
+  const wasAsked = before === releasing
   setState(control, before === held ? expired : released)
+  if (orders.fork === undefined) return
+  // It is read now. Whoever wants no more of it sets another state, or ends this thread and so the fork.
+  if (wasAsked) Atomics.wait(control, FREEZER.state, released)
+  endFork(orders.fork)
 }
 
 /** Waits until the state is another than `held`, or makes it `expired` at the deadline. The state before that. */
@@ -143,30 +153,56 @@ function untilAsked(control: Int32Array, deadline: number): number {
  *
  * The answer is there before the state changes, so whoever sees the change finds it.
  */
-function serveOrder(control: Int32Array, port: MessagePort, target: HeldThreads, deadline: number): number {
+function serveOrder(control: Int32Array, port: MessagePort, orders: OrderService): number {
   const received: { message: HoldOrder } | undefined = receiveMessageOnPort(port)
-  if (received !== undefined) post(port, carryOut(received.message, target, deadline))
+  if (received !== undefined) post(port, orders.answer(received.message))
   const { asked, held } = FREEZER_STATE
   const before = Atomics.compareExchange(control, FREEZER.state, asked, held)
   Atomics.notify(control, FREEZER.state)
   return before === asked ? held : before
 }
 
-function carryOut(order: HoldOrder, target: HeldThreads, deadline: number): OrderAnswer {
-  try {
-    if (order.kind === 'closeDescriptor') {
-      closeDescriptor(target, order.fd, { deadline })
-      return { kind: 'done', fd: order.fd }
+/** Carries out orders on a held target until a deadline. */
+class OrderService {
+  readonly #target: HeldThreads
+  readonly #deadline: number
+  /** The fork that was made, by its pid. */
+  fork: number | undefined
+
+  constructor(target: HeldThreads, deadline: number) {
+    this.#target = target
+    this.#deadline = deadline
+  }
+
+  answer(order: HoldOrder): OrderAnswer {
+    try {
+      const number = this.#carryOut(order)
+      if (performance.now() < this.#deadline) return { kind: 'done', number }
+      // Nobody could use it any more: the target is let go at once.
+      if (order.kind === 'openUserfaultfd') closeDescriptor(this.#target, number)
+      return { kind: 'late' }
+    } catch (error) {
+      return performance.now() < this.#deadline
+        ? { kind: 'orderFailed', error: errorToData(error) }
+        : { kind: 'late' }
     }
-    const fd = openUserfaultfd(target, { deadline })
-    if (performance.now() < deadline) return { kind: 'done', fd }
-    // Nobody could use it any more: the target is let go at once.
-    closeDescriptor(target, fd)
-    return { kind: 'late' }
-  } catch (error) {
-    return performance.now() < deadline
-      ? { kind: 'orderFailed', error: errorToData(error) }
-      : { kind: 'late' }
+  }
+
+  #carryOut(order: HoldOrder): number {
+    const options = { deadline: this.#deadline }
+    switch (order.kind) {
+      case 'openUserfaultfd':
+        return openUserfaultfd(this.#target, options)
+      case 'closeDescriptor':
+        closeDescriptor(this.#target, order.fd, options)
+        return order.fd
+      case 'fork':
+        this.fork = forkTarget(this.#target, options)
+        return this.fork
+      case 'reapChildren':
+        reapChildren(this.#target, order.children, options)
+        return 0
+    }
   }
 }
 

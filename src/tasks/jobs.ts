@@ -2,7 +2,8 @@
 import type { LocatedPages } from '../core/chain-pages.js'
 import type { ChunkDirectory } from '../core/chunks.js'
 import type { DirtyBit } from '../core/page-ranges.js'
-import type { DumpPlan, PageMoves } from '../core/plan.js'
+import type { PageMoves } from '../core/page-moves.js'
+import type { DumpPlan } from '../core/plan.js'
 import type { Segments } from '../core/segments.js'
 import type { Shards } from '../core/shards.js'
 import type { ErrorData } from '../errors.js'
@@ -42,12 +43,14 @@ export interface ScanJob extends JobTarget {
 export interface CopyJob extends JobTarget {
   readonly kind: 'copy'
   readonly plan: DumpPlan
-  /** File pages to copy, from the first on. */
+  /** Where each page of the plan goes in the pages file. */
+  readonly places: PageMoves
+  /** Pages of the plan to copy, from the first on. */
   readonly pages: number
   readonly batchPages: number
-  /** Where file page 0 is staged. */
+  /** Where page 0 of the plan is staged. */
   readonly stagingAddress: number
-  /** File pages below this are staged; a multiple of `batchPages`, or all. */
+  /** Pages of the plan below this are staged; a multiple of `batchPages`, or all. */
   readonly stagedPages: number
   /** One buffer of `batchPages` for each thread, for what is streamed. */
   readonly streamAddress: number
@@ -94,9 +97,9 @@ export interface WriteJob {
   readonly pagesFd: number
   /** Where staged page 0 is. */
   readonly address: number
-  /** Where each staged page goes, all of them below `pages` in the file. */
+  /** From places in staging memory to places in the file. */
   readonly moves: PageMoves
-  /** Pages of the file, from the first on, that come from staging memory. */
+  /** Pages to write, of all that the moves move the first ones. */
   readonly pages: number
   readonly bufferPages: number
 }

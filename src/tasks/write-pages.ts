@@ -1,5 +1,5 @@
 /** Writes staging memory to the pages file after the thaw, piece by piece, each to its final offset. */
-import type { PageMoves } from '../core/plan.js'
+import { moveAt, type PageMoves } from '../core/page-moves.js'
 import { TidemarkError } from '../errors.js'
 import { EINTR, errno, errnoName, pwriteAt } from '../kernel/libc.js'
 import { pageSize } from '../kernel/page-size.js'
@@ -20,7 +20,7 @@ export function writePages(job: WriteJob, control: Int32Array): WriteCounts {
   for (let piece = takePiece(control, total); piece >= 0; piece = takePiece(control, total)) {
     const start = piece * job.bufferPages
     const end = Math.min(job.pages, start + job.bufferPages)
-    writePiece(job, start, end)
+    writeMoved(job.pagesFd, job.address, job.moves, start, end)
     pieces++
     pages += end - start
     Atomics.add(control, CREW.progress, 1)
@@ -28,27 +28,27 @@ export function writePages(job: WriteJob, control: Int32Array): WriteCounts {
   return { pieces, pages }
 }
 
-/** Writes pages [`start`, `end`) of the file, move by move. */
-function writePiece({ pagesFd, address, moves }: WriteJob, start: number, end: number): void {
+/**
+ * Writes pages [`start`, `end`) of all that `moves` move, each to its place in the file.
+ *
+ * @param address - where page 0 of those that are moved would lie in our memory
+ */
+export function writeMoved(
+  fd: number,
+  address: number,
+  moves: PageMoves,
+  start: number,
+  end: number,
+): void {
   const size = pageSize()
   for (let move = moveAt(moves, start), at = start; at < end; move++) {
-    const stop = Math.min(end, moves.toPage[move + 1] ?? end)
-    const from = (moves.fromPage[move] ?? 0) + at - (moves.toPage[move] ?? 0)
-    writeFully(pagesFd, address + from * size, (stop - at) * size, at * size)
+    const before = moves.beforePages[move] ?? 0
+    const stop = Math.min(end, moves.beforePages[move + 1] ?? end)
+    const from = (moves.fromPage[move] ?? 0) + at - before
+    const to = (moves.toPage[move] ?? 0) + at - before
+    writeFully(fd, address + from * size, (stop - at) * size, to * size)
     at = stop
   }
-}
-
-/** Index of the move that fills page `page` of the file. */
-function moveAt(moves: PageMoves, page: number): number {
-  let low = 0
-  let high = moves.count
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2)
-    if ((moves.toPage[middle + 1] ?? 0) <= page) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 /** Writes `length` bytes of our memory at `address` to `offset` of the pages file. Throws `WRITE_FAILED`. */

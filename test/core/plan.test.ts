@@ -8,15 +8,14 @@ import {
   slotOfPage,
   type ChunkDirectory,
 } from '../../src/core/chunks.js'
+import { noMoves, type PageMoves } from '../../src/core/page-moves.js'
 import {
-  noMoves,
   planDump,
   planPages,
   refinePlan,
   runAtOffset,
   runOfPage,
   type DumpPlan,
-  type PageMoves,
 } from '../../src/core/plan.js'
 import { listPlan, listRuns, pagesOfRuns, planOfRuns, runsOf, runsOfPages, type Run } from './builders.js'
 

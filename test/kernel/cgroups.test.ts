@@ -85,7 +85,7 @@ describe('the memory that we may use', () => {
     const said = own === undefined || !existsSync(own) ? Infinity : Number(readFileSync(own, 'latin1').trim())
     // Version 1 says "no limit" by a number near 2^63.
     const limit = said > 2 ** 62 ? Infinity : said
-    const headroom = memoryHeadroom()
+    const headroom = memoryHeadroom(process.pid)
     expect(headroom).toBeGreaterThan(0)
     expect(headroom).toBeLessThanOrEqual(limit)
   })

@@ -36,7 +36,7 @@ const actions: Readonly<Record<string, () => object>> = {
     return { shared: false }
   },
   features: () => probeKernel(),
-  limits: () => ({ cpus: availableCpus(), headroom: memoryHeadroom() }),
+  limits: () => ({ cpus: availableCpus(), headroom: memoryHeadroom(process.pid) }),
 }
 
 function run(): object {

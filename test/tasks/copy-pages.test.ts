@@ -1,7 +1,8 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals'
-import { noMoves, type DumpPlan } from '../../src/core/plan.js'
+import { noMoves } from '../../src/core/page-moves.js'
+import { planPages, type DumpPlan } from '../../src/core/plan.js'
 import { TargetMemory } from '../../src/kernel/target-memory.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { copyPages, type CopyCounts } from '../../src/tasks/copy-pages.js'
@@ -60,6 +61,7 @@ describe('copying pages', () => {
             ...{ pid: victim.pid, tid: victim.pid, plan, pages: options.pages ?? pages.length },
             ...{ batchPages, stagedPages, stagingAddress, pagesFd },
             streamAddress: stagingAddress + stagedPages * PAGE,
+            places: noMoves(planPages(plan)),
             gone: undefined,
           }
           const counts = copyPages(job, memory, options.control ?? allocateControl(CREW.words), thread)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { MessageChannel, receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { describe, expect, it } from '@jest/globals'
 import { Piscina } from 'piscina'
-import { noMoves } from '../../src/core/plan.js'
+import { noMoves } from '../../src/core/page-moves.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { NO_WORK, type Job, type JobReport } from '../../src/tasks/jobs.js'
 import { planOfRuns } from '../core/builders.js'
@@ -101,11 +101,12 @@ describe('the long task of the threads', () => {
       await withVictim('plain', [], async ({ pid }) => {
         // No process may map its first pages. source: mmap_min_addr in Documentation/admin-guide/sysctl/vm.rst
         const plan = planOfRuns([[1, 3]])
-        const pages = { pages: 3, batchPages: 1, stagedPages: 3, pagesFd: -1, gone: undefined }
+        const pages = { pages: 3, batchPages: 1, stagedPages: 3, pagesFd: -1 }
         const reports = await whileOwnPages(5, (stagingAddress) =>
           run({
             kind: 'copy',
             ...{ pid, tid: pid, plan, stagingAddress, streamAddress: stagingAddress, ...pages },
+            ...{ places: noMoves(3), gone: undefined },
           }),
         )
         const errors = reports.flatMap((report) => (report.error === undefined ? [] : [report.error]))
@@ -153,6 +154,7 @@ async function copyAndWrite(
       kind: 'copy',
       ...{ pid, tid: pid, plan, pages: 1000, batchPages, stagedPages: 600, stagingAddress, pagesFd: fd },
       streamAddress: stagingAddress + 600 * PAGE,
+      places: noMoves(1000),
       gone: undefined,
     })
     expect([sum(copies, 'pieces'), sum(copies, 'pages')]).toEqual([20, 1000])

@@ -4,7 +4,7 @@ import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { memset, munmap } from '../../src/kernel/libc.js'
 import { mapStaging, unmapStaging } from '../../src/kernel/staging.js'
-import { noMoves, type PageMoves } from '../../src/core/plan.js'
+import { noMoves, type PageMoves } from '../../src/core/page-moves.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
 import { writeFully, writePages } from '../../src/tasks/write-pages.js'
 import { runsOfPages } from '../core/builders.js'
@@ -42,6 +42,7 @@ function movesOf(places: readonly number[]): PageMoves {
     count: runs.length,
     fromPage: Float64Array.from(runs, ([from]) => from),
     toPage: Float64Array.from(to),
+    beforePages: Float64Array.from(to),
   }
 }
 

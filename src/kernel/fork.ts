@@ -1,0 +1,215 @@
+/**
+ * A fork of a held target: a copy of its memory, made by the kernel page table by page table, which stands still
+ * and is read while the target runs on.
+ *
+ * The target makes it through a go-between, and knows nothing of either of them afterwards:
+ *
+ *   target      clone ─▶ stands ───────────────────────────────── wait4 ─▶ its own registers
+ *   go-between           shares the memory; no descriptor; clone, exit
+ *   fork                                                   stands, belongs to init, killed when it has been read
+ *
+ *   step        done by then                                            kill
+ *   exit frame  the frame by which every child ends itself              nothing was changed
+ *   go-between  it is born, traced, with that frame as its stack        it ends itself; a zombie stays
+ *   bound       it dies with us                                         it dies; a zombie stays
+ *   descriptors it has a table of descriptors of its own, empty         the same
+ *   forked      the fork is born, bound like the go-between             both die; a zombie stays
+ *   expendable  the kernel would kill the fork first, short of memory   the same
+ *   gone        the go-between has ended, the target has waited for it  the fork dies, init gets it
+ *
+ * A zombie that stays in the target makes no signal and is no child for wait without __WALL; the next run reaps
+ * it, see {@link reapChildren}. No descriptor is copied at any time: no pipe, socket or lock can be held open.
+ *
+ * source: kernel/fork.c, kernel/exit.c, fs/file.c, man 2 clone, ptrace, close_range
+ */
+import { writeFileSync } from 'node:fs'
+import { TidemarkError } from '../errors.js'
+import { CLONE, CLOSE_RANGE_UNSHARE, P_PID, PTRACE, PTRACE_O, SIGINFO, SYS, WAIT } from './abi.js'
+import { awaitStop } from './await-stop.js'
+import { callInChild, type BornChild } from './child-call.js'
+import {
+  type Caller,
+  type InjectionOptions,
+  type InjectionStep,
+  type RemoteCall,
+  withInjection,
+} from './injection.js'
+import { errnoName, errnoNameOf, ptrace, waitid } from './libc.js'
+import { lastNumber, listThreads, readProcText, readStat, readStatus } from './procfs.js'
+import { withRegisters } from './registers.js'
+import { buildBareFrame } from './signal-frame.js'
+import type { HeldThreads } from './thread-choice.js'
+
+/** Exit status of a go-between, by which a later run knows one that stayed. */
+const EXIT_STATUS = 0x54
+const SIGKILL = 9
+const ALL_SIGNALS = 0xffffffffffffffffn
+const ALL_DESCRIPTORS = 0xffffffff
+/** Of all processes the one to be killed. source: include/uapi/linux/oom.h */
+const OOM_SCORE_ADJ_MAX = '1000'
+const BIRTH_TIMEOUT_MS = 1000
+const END_TIMEOUT_MS = 10_000
+const PAUSE_MS = 0.2
+
+const pause = new Int32Array(new SharedArrayBuffer(4))
+
+/**
+ * Forks a held target; the fork's pid. It is traced by the calling thread, stands, and ends with it.
+ *
+ * @throws FORK_FAILED where the kernel makes none, e.g. EAGAIN (RLIMIT_NPROC, pids.max) or ENOMEM; and what
+ *   withInjection throws. The target is then as before.
+ */
+export function forkTarget(held: HeldThreads, options: InjectionOptions): number {
+  return withInjection(held, { ...options, forks: true }, (call, caller) =>
+    new ForkMaker(held.pid, call, caller, options).make(),
+  )
+}
+
+/** Ends a fork, and waits until it is gone. Called by the thread that traces it. */
+export function endFork(fork: number): void {
+  kill(fork)
+  awaitEnd(fork, performance.now() + END_TIMEOUT_MS)
+}
+
+/** Whether the fork stands as it was made: nobody has killed it. */
+export function isWhole(fork: number): boolean {
+  return readStat(fork)?.state === 't'
+}
+
+/** Zombies among the target's children that look like go-betweens of a run that was killed, by their pids. */
+export function findLeftChildren(pid: number): number[] {
+  const children = listThreads(pid).flatMap((tid) =>
+    (readProcText(`/proc/${String(pid)}/task/${String(tid)}/children`) ?? '').split(' ').filter(Boolean),
+  )
+  return children.map(Number).filter((child) => {
+    const stat = readStat(child)
+    if (stat?.state !== 'Z' || stat.exitSignal !== 0) return false
+    return [EXIT_STATUS << 8, SIGKILL].includes(stat.exitStatus)
+  })
+}
+
+/** Has the held target wait for `children`, zombies of its own. Throws what withInjection throws. */
+export function reapChildren(
+  held: HeldThreads,
+  children: readonly number[],
+  options: InjectionOptions = {},
+): void {
+  const inner = children.map((child) => lastNumber(readStatus(child)?.get('NSpid')))
+  withInjection(held, options, (call) => {
+    for (const child of inner) if (child !== undefined) call(SYS.wait4, child, 0, WAIT.ALL + WAIT.NOHANG, 0)
+  })
+}
+
+/** The way to one fork. */
+class ForkMaker {
+  readonly #pid: number
+  readonly #call: RemoteCall
+  readonly #caller: Caller
+  readonly #deadline: number
+  readonly #onStep: (step: InjectionStep) => void
+
+  constructor(pid: number, call: RemoteCall, caller: Caller, options: InjectionOptions) {
+    this.#pid = pid
+    this.#call = call
+    this.#caller = caller
+    this.#deadline = options.deadline ?? Infinity
+    this.#onStep = options.onStep ?? (() => undefined)
+  }
+
+  make(): number {
+    const exitFrame = this.#writeExitFrame()
+    const { result, child } = this.#caller.clone(CLONE.VM + CLONE.FILES, exitFrame)
+    if (result < 0 || child === undefined) throw this.#failed('clone', result)
+    this.#onStep('go-between')
+    let fork: number | undefined
+    try {
+      fork = this.#forkBy(this.#bind(child, exitFrame), exitFrame)
+      if (ptrace(PTRACE.DETACH, child, 0, 0) < 0) throw this.#failed('ptrace(PTRACE_DETACH)', errnoName())
+      this.#call(SYS.wait4, result, 0, WAIT.ALL, 0)
+      this.#onStep('gone')
+      return fork
+    } catch (error) {
+      if (fork !== undefined) endFork(fork)
+      this.#giveUp(child, result)
+      throw error
+    }
+  }
+
+  /** A child that nobody attends to takes this frame for its own, and exits. */
+  #writeExitFrame(): number {
+    const { registers, stub, childFrame } = this.#caller
+    if (childFrame === undefined) throw this.#failed('clone', 'its vdso has no room left')
+    const changes = { rip: stub.address, rsp: childFrame, rax: SYS.exitGroup, rdi: EXIT_STATUS }
+    stub.write(childFrame, buildBareFrame(withRegisters(registers, changes), ALL_SIGNALS))
+    this.#onStep('exit frame')
+    return childFrame
+  }
+
+  /** Waits for a child at its birth, and makes it die with us; its own children will too. */
+  #bind(child: number, exitFrame: number): BornChild {
+    const deadline = Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS)
+    if (awaitStop(child, child, deadline, true) !== 'interrupted')
+      throw this.#failed('clone', 'its child did not stand')
+    if (ptrace(PTRACE.SETOPTIONS, child, 0, this.#caller.options + PTRACE_O.EXITKILL) < 0)
+      throw this.#failed('ptrace(PTRACE_SETOPTIONS)', errnoName())
+    this.#onStep('bound')
+    const { registers, stub } = this.#caller
+    return { pid: child, registers: withRegisters(registers, { rip: stub.address, rsp: exitFrame }) }
+  }
+
+  #forkBy(goBetween: BornChild, exitFrame: number): number {
+    const range = [0, ALL_DESCRIPTORS, CLOSE_RANGE_UNSHARE]
+    const closed = callInChild(goBetween, SYS.closeRange, range, this.#deadline)
+    if (closed.result < 0) throw this.#failed('close_range', closed.result)
+    this.#onStep('descriptors')
+    const { result, child } = callInChild(goBetween, SYS.clone, [0, exitFrame], this.#deadline)
+    if (result < 0 || child === undefined) throw this.#failed('clone', result)
+    this.#onStep('forked')
+    try {
+      this.#bind(child, exitFrame)
+      writeFileSync(`/proc/${String(child)}/oom_score_adj`, OOM_SCORE_ADJ_MAX)
+      this.#onStep('expendable')
+      return child
+    } catch (error) {
+      endFork(child)
+      throw error
+    }
+  }
+
+  /** After a failure, which is what has to be told: ends the go-between as far as can be. */
+  #giveUp(child: number, innerPid: number): void {
+    kill(child)
+    awaitEnd(child, Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS))
+    try {
+      this.#call(SYS.wait4, innerPid, 0, WAIT.ALL + WAIT.NOHANG, 0)
+    } catch {
+      // The thread does not run any more. The next run reaps the child.
+    }
+  }
+
+  #failed(syscall: string, why: number | string): TidemarkError {
+    const reason = typeof why === 'number' ? errnoNameOf(-why) : why
+    const text = `process ${String(this.#pid)} cannot be forked: ${syscall} failed with ${reason}`
+    return new TidemarkError('FORK_FAILED', text, { pid: this.#pid, syscall, reason })
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Takes the end of a child that we trace; then its parent, or who took it over, can wait for it. */
+function awaitEnd(child: number, deadline: number): void {
+  const info = Buffer.alloc(SIGINFO.byteLength)
+  for (;;) {
+    info.fill(0, 0, SIGINFO.status + 4)
+    const options = WAIT.EXITED | WAIT.NOHANG | WAIT.ALL
+    if (waitid(P_PID, child, info, options) < 0 || info.readInt32LE(SIGINFO.pid) !== 0) return
+    if (performance.now() > deadline) return
+    Atomics.wait(pause, 0, 0, PAUSE_MS)
+  }
+}
