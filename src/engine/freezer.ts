@@ -109,8 +109,8 @@ export class Freezer {
   /** Lets the fork of a target that runs again end; does not wait for that. */
   dropFork(): void {
     const { released, abandoned } = FREEZER_STATE
-    Atomics.compareExchange(this.#control, FREEZER.state, released, abandoned)
-    Atomics.notify(this.#control, FREEZER.state)
+    const before = Atomics.compareExchange(this.#control, FREEZER.state, released, abandoned)
+    if (before === released) Atomics.notify(this.#control, FREEZER.state)
   }
 
   /** Has the held target wait for `children`, zombies that a killed run of ours left. Throws as {@link openUserfaultfd} does. */

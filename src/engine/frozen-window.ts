@@ -99,13 +99,14 @@ export function captureFrozen(input: WindowInput): Captured {
   const checksUs = lap()
   const space = rereadAddressSpace(target, input.features, input.survey.space)
   const mapsUs = lap()
-  const fork = input.capture.method === 'fork' ? forkNow(input) : undefined
-  const forkUs = lap()
-  input.onStep('forked')
   // Before the first look: what it does to the target must be in the snapshot, or be seen by the next.
   tracking.tracker?.prepare({ vmas: space.vmas, openUserfaultfd: input.openUserfaultfd })
   const prepareUs = lap()
   input.onStep('tracking begun')
+  // After that, since it would change the target behind the fork's back; before the first look for the same reason.
+  const fork = input.capture.method === 'fork' ? forkNow(input) : undefined
+  const forkUs = lap()
+  input.onStep('forked')
   const scanned = scanTarget({
     target,
     features: input.features,
@@ -147,7 +148,6 @@ export function captureFrozen(input: WindowInput): Captured {
   }
 }
 
-/** Before the first look too: a fork leaves traces in the target, which the scan then sees. */
 function forkNow(input: WindowInput): number {
   try {
     return input.fork()

@@ -4,9 +4,12 @@
  *
  * The target makes it through a go-between, and knows nothing of either of them afterwards:
  *
- *   target      clone ─▶ stands ───────────────────────────────── wait4 ─▶ its own registers
+ *   target      clone ─▶ wait4 ····································· ─▶ its own registers
  *   go-between           shares the memory; no descriptor; clone, exit
  *   fork                                                   stands, belongs to init, killed when it has been read
+ *
+ * The target sleeps in wait4 while the fork is made, and does not return to its program from it: the kernel writes to a
+ * thread's memory when it does (the area of rseq), and what is written after the fork is not in the fork.
  *
  *   step        done by then                                            kill
  *   exit frame  the frame by which every child ends itself              nothing was changed
@@ -123,9 +126,11 @@ class ForkMaker {
     this.#onStep('go-between')
     let fork: number | undefined
     try {
-      fork = this.#forkBy(this.#bind(child, exitFrame), exitFrame)
+      const goBetween = this.#bind(child, exitFrame)
+      this.#caller.start(SYS.wait4, result, 0, WAIT.ALL, 0)
+      fork = this.#forkBy(goBetween, exitFrame)
       if (ptrace(PTRACE.DETACH, child, 0, 0) < 0) throw this.#failed('ptrace(PTRACE_DETACH)', errnoName())
-      this.#call(SYS.wait4, result, 0, WAIT.ALL, 0)
+      if (this.#caller.finish() !== result) throw this.#failed('wait4', 'the go-between was taken away')
       this.#onStep('gone')
       return fork
     } catch (error) {
@@ -176,7 +181,7 @@ class ForkMaker {
     }
   }
 
-  /** After a failure, which is what has to be told: ends the go-between as far as can be. */
+  /** After a failure, which is what has to be told: ends the go-between, and has it waited for, as far as can be. */
   #giveUp(child: number, innerPid: number): void {
     kill(child)
     awaitEnd(child, Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS))

@@ -29,7 +29,7 @@ import { PTRACE, PTRACE_O, SYS } from './abi.js'
 import { awaitCall, hasEnded } from './await-stop.js'
 import { CallStub } from './call-stub.js'
 import { injectionRefused } from './injection-refused.js'
-import { EPERM, errno, ptrace, syscallError } from './libc.js'
+import { ENOSYS, EPERM, errno, ptrace, syscallError } from './libc.js'
 import { targetDied } from './procfs.js'
 import {
   readRegisters,
@@ -104,6 +104,10 @@ export interface Caller {
   readonly options: number
   /** Runs clone; the child is traced from its birth. */
   readonly clone: (flags: number, stackPointer: number) => MadeChild
+  /** Sends the thread into a call, in which it sleeps. */
+  readonly start: (number: number, ...args: readonly number[]) => void
+  /** Waits for the end of that call; its result. */
+  readonly finish: () => number
 }
 
 /**
@@ -162,6 +166,8 @@ class Injection {
   /** It stands before a call, which cannot be called off but by another number. */
   #isAtEntry = false
   #calls = 0
+  /** Of the call that was started last. */
+  #number = 0
 
   constructor(pid: number, thread: ChosenThread, stub: CallStub, options: InjectionOptions) {
     this.#pid = pid
@@ -203,11 +209,20 @@ class Injection {
       stub: this.#stub,
       options: this.#traceOptions,
       clone: (flags, stackPointer) => this.call(SYS.clone, [flags, stackPointer]),
+      start: (number, ...args) => {
+        this.#start(number, args)
+      },
+      finish: () => this.#finish().result,
     }
   }
 
   /** Runs one system call. */
   call(number: number, args: readonly number[]): MadeChild {
+    this.#start(number, args)
+    return this.#finish()
+  }
+
+  #start(number: number, args: readonly number[]): void {
     const { tid } = this.#thread
     if (this.#calls++ > 0) {
       this.#bringToStand()
@@ -219,9 +234,16 @@ class Injection {
     const [rdi = 0, rsi = 0, rdx = 0, r10 = 0, r8 = 0, r9 = 0] = args
     writeRegisters(tid, withRegisters(entry, { origRax: number, rdi, rsi, rdx, r10, r8, r9 }))
     this.#onStep('replaced')
+    this.#number = number
     this.#resume('running')
-    const { registers, child } = this.#expectStop(number, 'exit')
-    return { result: signedRegister(registers, 'rax'), child }
+  }
+
+  #finish(): MadeChild {
+    const { registers, child } = this.#expectStop(this.#number, 'exit')
+    const result = signedRegister(registers, 'rax')
+    // A call that a signal has cut short is begun anew: this is its entry, not its exit.
+    if (result === -(ENOSYS ?? 0)) throw injectionRefused(this.#pid, 'a signal came in between')
+    return { result, child }
   }
 
   /** Puts the thread back as it was, where it stood. */

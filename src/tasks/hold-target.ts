@@ -125,7 +125,7 @@ function hold(
     before = serveOrder(control, port, orders)
     if (before === held) before = untilAsked(control, deadline)
   }
-  if (before === keeping) {
+  while (before === keeping) {
     Atomics.wait(control, FREEZER.state, keeping)
     before = Atomics.load(control, FREEZER.state)
   }
