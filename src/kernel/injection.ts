@@ -29,7 +29,7 @@ import { PTRACE, PTRACE_O, SYS } from './abi.js'
 import { awaitCall, hasEnded } from './await-stop.js'
 import { CallStub } from './call-stub.js'
 import { injectionRefused } from './injection-refused.js'
-import { ENOSYS, EPERM, errno, ptrace, syscallError } from './libc.js'
+import { EPERM, errno, ptrace, syscallError } from './libc.js'
 import { targetDied } from './procfs.js'
 import {
   readRegisters,
@@ -81,6 +81,8 @@ const ALL_SIGNALS = 0xffffffffffffffffn
 /** EFLAGS.TF */
 const TRAP_FLAG = 0x100n
 const SYSCALL_BYTES = 2
+/** What stands in rax while a call is on its way. source: include/uapi/asm-generic/errno.h, arch/x86/entry/entry_64.S */
+const ENOSYS = 38
 
 /** Runs one system call of the target: its result, or the negative errno. */
 export type RemoteCall = (number: number, ...args: readonly number[]) => number
@@ -241,9 +243,10 @@ class Injection {
   #finish(): MadeChild {
     const { registers, child } = this.#expectStop(this.#number, 'exit')
     const result = signedRegister(registers, 'rax')
+    if (result !== -ENOSYS) return { result, child }
     // A call that a signal has cut short is begun anew: this is its entry, not its exit.
-    if (result === -(ENOSYS ?? 0)) throw injectionRefused(this.#pid, 'a signal came in between')
-    return { result, child }
+    this.#isAtEntry = true
+    throw injectionRefused(this.#pid, 'a signal came in between')
   }
 
   /** Puts the thread back as it was, where it stood. */

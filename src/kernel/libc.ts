@@ -158,8 +158,6 @@ export const ESRCH = koffi.os.errno.ESRCH
 /** See ESRCH. */
 export const EPERM = koffi.os.errno.EPERM
 /** See ESRCH. */
-export const ENOSYS = koffi.os.errno.ENOSYS
-/** See ESRCH. */
 export const EFAULT = koffi.os.errno.EFAULT
 /** See ESRCH. */
 export const EINTR = koffi.os.errno.EINTR
