@@ -10,7 +10,8 @@ import { isForked, vmaFate } from '../core/fate.js'
 import { RunList, type PageRuns } from '../core/page-runs.js'
 import { splitPlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
-import { vmaPages, type Vma } from '../core/vma.js'
+import type { Vma } from '../core/vma.js'
+import type { AddressRange } from '../kernel/call-stub.js'
 import { availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readHugeBytes } from '../kernel/procfs.js'
@@ -62,11 +63,23 @@ export function estimateCapture(facts: CaptureFacts): Readonly<Record<CaptureMet
   return { copy: copying(stored), fork: COST_US.fork + tables + copying(unforked) }
 }
 
-/** Ranges of stored memory that a fork does not hold. */
-export function unforkedRanges(vmas: readonly Vma[]): PageRuns {
-  const list = new RunList()
+/**
+ * Ranges of stored memory that a fork does not hold.
+ *
+ * @param spoiled - in bytes: where it holds something else than the process
+ */
+export function unforkedRanges(vmas: readonly Vma[], spoiled: readonly AddressRange[]): PageRuns {
+  const size = pageSize()
+  const ranges = spoiled.map(({ start, end }) => [Math.floor(start / size), Math.ceil(end / size)] as const)
   for (const vma of vmas)
-    if (!isForked(vma) && vmaFate(vma).store !== 'none') list.add(vma.startPage, vmaPages(vma))
+    if (!isForked(vma) && vmaFate(vma).store !== 'none') ranges.push([vma.startPage, vma.endPage])
+  const list = new RunList()
+  let done = 0
+  for (const [start, end] of ranges.sort(([a], [b]) => a - b)) {
+    const first = Math.max(done, start)
+    if (end > first) list.add(first, end - first)
+    done = Math.max(done, end)
+  }
   return list.toRuns()
 }
 
@@ -108,7 +121,7 @@ function gatherFacts(
     huge: Math.min(held, Math.floor(readHugeBytes(target.tid) / size)),
     vmas: space.vmas.length,
     stored: planPages(plan),
-    unforked: planPages(splitPlan(plan, unforkedRanges(space.vmas)).inside.plan),
+    unforked: planPages(splitPlan(plan, unforkedRanges(space.vmas, [])).inside.plan),
     staging: Math.floor(maxMemory / size),
     workers,
   }
@@ -117,8 +130,7 @@ function gatherFacts(
 /** Why the process must not be forked; empty where it may. */
 function forkObstacle(target: TargetIdentity, facts: CaptureFacts, compares: boolean): string {
   if (target.nsPid === 1) return 'the fork would stay a zombie of the process, which is init of its pid namespace'
-  if (compares && facts.unforked > 0)
-    return 'pages that a fork does not hold cannot be compared with the parent afterwards'
+  if (compares) return 'all pages are needed in staging memory, to be compared with the parent'
   const needed = facts.held * pageSize() * COPIED_PART
   const room = Math.min(availableMemory(), memoryHeadroom(target.pid))
   if (room < needed)

@@ -68,7 +68,7 @@ export async function captureTarget<T>(
     settings.onStep('surveyed')
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
     const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
-    area = mapStagingArea(settings.maxMemory, stagedPages(survey, capture, tracking), crew.size)
+    area = mapStagingArea(settings.maxMemory, stagedPages(survey, capture), crew.size)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
     const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd, capture })
@@ -129,9 +129,9 @@ interface Made {
 }
 
 /** Pages that staging memory is needed for. */
-function stagedPages({ plan, space }: Survey, { method }: CaptureChoice, tracking: Tracking): number {
-  if (method === 'copy' || comparesPages(tracking)) return planPages(plan)
-  return planPages(splitPlan(plan, unforkedRanges(space.vmas)).inside.plan)
+function stagedPages({ plan, space }: Survey, { method }: CaptureChoice): number {
+  if (method === 'copy') return planPages(plan)
+  return planPages(splitPlan(plan, unforkedRanges(space.vmas, [])).inside.plan)
 }
 
 /** Has the standing target wait for what a killed run left in it; where that cannot be done, the next run will. */
@@ -176,6 +176,7 @@ function prepareWindow(
     pagesFd,
     expired: () => false,
     openUserfaultfd: notYet,
+    prepareFork: notYet,
     fork: notYet,
     dropFork: () => undefined,
   }
@@ -195,6 +196,9 @@ function takeMemory(
     ...window,
     expired: () => !freezer.holds,
     openUserfaultfd: () => freezer.openUserfaultfd(),
+    prepareFork: () => {
+      freezer.prepareFork()
+    },
     fork: () => freezer.fork(),
   })
   const capturedUs = monotonicMicros()

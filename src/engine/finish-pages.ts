@@ -46,23 +46,17 @@ export async function finishPages(
   window: WindowInput,
   captured: Captured,
 ): Promise<FinishedPages> {
-  const { plan, part, fork } = captured
+  const { plan, part, fork, stagedPages } = captured
   const compares = comparesPages(window.tracking)
   if (window.mode === 'dump' && !compares) {
-    const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork, 0)
+    const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork)
     return { captured, moves: part.places, stagedPages: captured.stagedPages, forkReports, pagesGone: 0 }
   }
   const gone = allocateBitmap(planPages(plan))
-  // To compare them, all pages are needed in staging memory; see chooseCapture.
-  const stagedPages =
-    fork === undefined
-      ? captured.stagedPages
-      : Math.min(planPages(plan), Math.floor(window.stagingBytes / pageSize()))
-  const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork, stagedPages)
   const copyReports =
     window.mode === 'dump' ? captured.copyReports : await copyRunning(settings, window, captured, gone)
   const same = allocateBitmap(planPages(plan))
-  if (compares) await compareWithParent(settings, window, { ...captured, stagedPages }, same)
+  if (compares) await compareWithParent(settings, window, captured, same)
   const refined = refinePlan(plan, same, gone)
   const pagesGone = countBits(gone)
   await moveStreamed(window.pagesFd, refined.moves, stagedPages, refined.plan)
@@ -70,13 +64,12 @@ export async function finishPages(
     captured: {
       ...captured,
       copyReports,
-      stagedPages,
       plan: refined.plan,
       pagesScanned: planPages(refined.plan) + countPages(refined.plan.holes),
     },
     moves: refined.moves,
     stagedPages: movedFrom(refined.moves, stagedPages),
-    forkReports,
+    forkReports: [],
     pagesGone,
   }
 }

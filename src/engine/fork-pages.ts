@@ -22,9 +22,8 @@ import { scanTarget } from './scan-target.js'
 const OWN_FAILURES = ['INTERRUPTED', 'WRITE_FAILED', 'WORKER_FAILED']
 
 /**
- * Reads the fork's part of the plan.
+ * Reads the fork's part of the plan, into the pages file.
  *
- * @param stagedPages - as many of its pages go to staging memory; the others to the pages file
  * @throws FORK_FAILED where the fork lacks a page, or has not lived long enough; WRITE_FAILED, INTERRUPTED
  */
 export async function copyFork(
@@ -32,11 +31,10 @@ export async function copyFork(
   window: WindowInput,
   captured: Captured,
   fork: ForkedPart,
-  stagedPages: number,
 ): Promise<JobReport[]> {
   try {
     expectAll(window, captured, fork)
-    const reports = await readFork(settings, window, fork, stagedPages)
+    const reports = await readFork(settings, window, fork)
     // Memory that the kernel takes from a process that it has killed may read as zeros.
     if (isWhole(fork.pid)) return reports
     throw new Error('it was killed while it was read')
@@ -95,14 +93,13 @@ async function readFork(
   settings: DumpSettings,
   { crew, batchPages, stagingAddress, stagingBytes, pagesFd }: WindowInput,
   { pid, part }: ForkedPart,
-  stagedPages: number,
 ): Promise<JobReport[]> {
   const pages = planPages(part.plan)
   const size = pageSize()
   return await crew.run(
     {
       ...{ kind: 'copy', pid, tid: pid, plan: part.plan, places: part.places, pages, batchPages },
-      ...{ stagingAddress, stagedPages, streamAddress: stagingAddress + stagingBytes, pagesFd },
+      ...{ stagingAddress, stagedPages: 0, streamAddress: stagingAddress + stagingBytes, pagesFd },
       gone: undefined,
     },
     () => {

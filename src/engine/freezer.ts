@@ -7,7 +7,8 @@ import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from '
 import { errorFromData, messageOf, TidemarkError } from '../errors.js'
 import { allocateControl, FREEZER, FREEZER_STATE } from '../tasks/control.js'
 import { reapEndedThreads } from '../kernel/seize.js'
-import type { FreezerMessage, Held, HoldOrder, HoldRequest } from '../tasks/hold-target.js'
+import type { MadeFork } from '../kernel/fork.js'
+import type { FreezerMessage, Held, HoldOrder, HoldRequest, OrderResult } from '../tasks/hold-target.js'
 
 /** How often ended threads of the target are reaped while the freezer is at work. */
 const REAP_MS = 20
@@ -87,7 +88,9 @@ export class Freezer {
    * `SYSCALL_FAILED` as openUserfaultfd of kernel/remote-descriptors does.
    */
   openUserfaultfd(): number {
-    return this.#order({ kind: 'openUserfaultfd' })
+    const { fd } = this.#order({ kind: 'openUserfaultfd' })
+    if (fd !== undefined) return fd
+    throw new TidemarkError('INTERNAL', 'the freezer thread opened nothing')
   }
 
   /** Closes descriptor `fd` of the held target. Blocks and throws as {@link openUserfaultfd} does. */
@@ -95,15 +98,22 @@ export class Freezer {
     this.#order({ kind: 'closeDescriptor', fd })
   }
 
+  /** Makes ready for {@link fork}: all that changes the target before it. Blocks and throws as {@link fork} does. */
+  prepareFork(): void {
+    this.#order({ kind: 'prepareFork' })
+  }
+
   /**
-   * Forks the held target; the fork's pid. It stands, and lives until {@link dropFork} or the freezer's end. Blocks, some
-   * 20 ms for each gibibyte of small pages.
+   * Forks the held target, for which it has been made ready. The fork stands, and lives until {@link dropFork} or the
+   * freezer's end. Blocks, some 20 ms for each gibibyte of small pages.
    *
    * Throws as {@link openUserfaultfd} does, and `FORK_FAILED`.
    */
-  fork(): number {
+  fork(): MadeFork {
     this.#hasFork = true
-    return this.#order({ kind: 'fork' })
+    const { fork } = this.#order({ kind: 'fork' })
+    if (fork !== undefined) return fork
+    throw new TidemarkError('INTERNAL', 'the freezer thread made no fork')
   }
 
   /** Lets the fork of a target that runs again end; does not wait for that. */
@@ -156,14 +166,14 @@ export class Freezer {
     await this.#exited
   }
 
-  /** Has `order` carried out; the number that it was about. Where the freezer has let go nobody reads it. */
-  #order(order: HoldOrder): number {
+  /** Has `order` carried out. Where the freezer has let go nobody reads it. */
+  #order(order: HoldOrder): OrderResult {
     const { asked } = FREEZER_STATE
     this.#port.postMessage(order)
     this.#leaveHeld(asked, this.#maxFrozenMs)
     Atomics.wait(this.#control, FREEZER.state, asked, this.#maxFrozenMs + ANSWER_MARGIN_MS)
     const answer = this.#receive()
-    if (answer?.kind === 'done') return answer.number
+    if (answer?.kind === 'done') return answer.result
     if (answer?.kind === 'orderFailed') throw errorFromData(answer.error)
     if (answer?.kind === 'late') throw frozenTooLong(this.#maxFrozenMs)
     throw new TidemarkError('WORKER_FAILED', 'the freezer thread did not answer; the target is let go')

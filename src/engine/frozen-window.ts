@@ -13,6 +13,7 @@ import { planDump, planPages, type DumpPlan } from '../core/plan.js'
 import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import type { KernelFeatures } from '../kernel/features.js'
+import type { MadeFork } from '../kernel/fork.js'
 import { newProcesses, refuseSharedMemory } from '../kernel/mm-sharing.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readStat, readStatus, targetDied, type ProcessStat, type ProcessStatus } from '../kernel/procfs.js'
@@ -53,8 +54,10 @@ export interface WindowInput {
   readonly expired: () => boolean
   /** Opens a userfaultfd inside the standing target. */
   readonly openUserfaultfd: () => number
-  /** Forks the standing target; the fork's pid. */
-  readonly fork: () => number
+  /** Makes the standing target ready to be forked. */
+  readonly prepareFork: () => void
+  /** Forks it. */
+  readonly fork: () => MadeFork
   /** Ends the fork, which has been read. */
   readonly dropFork: () => void
 }
@@ -103,10 +106,9 @@ export function captureFrozen(input: WindowInput): Captured {
   tracking.tracker?.prepare({ vmas: space.vmas, openUserfaultfd: input.openUserfaultfd })
   const prepareUs = lap()
   input.onStep('tracking begun')
-  // After that, since it would change the target behind the fork's back; before the first look for the same reason.
-  const fork = input.capture.method === 'fork' ? forkNow(input) : undefined
-  const forkUs = lap()
-  input.onStep('forked')
+  const isForked = input.capture.method === 'fork'
+  if (isForked) forkingFails(input, input.prepareFork)
+  const prepareForkUs = lap()
   const scanned = scanTarget({
     target,
     features: input.features,
@@ -129,14 +131,19 @@ export function captureFrozen(input: WindowInput): Captured {
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)
   const planUs = lap()
+  // Before the memory is taken: what others write to it from now on, though it stands, is dirty for the next dump.
+  if (tracking.tracker !== undefined)
+    beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
+  const resetUs = lap()
+  const fork = isForked ? forkingFails(input, input.fork) : undefined
+  const forkUs = prepareForkUs + lap()
+  input.onStep('forked')
   const { part, forked } = divide(plan, fork, space, scanned.chunks)
   const stagedPages = Math.min(planPages(part.plan), Math.floor(input.stagingBytes / pageSize()))
   // A pre-dump copies from the running process, after the thaw.
   const copyReports = input.mode === 'pre-dump' ? [] : copyAll(input, part, stagedPages)
   const captureUs = lap()
   input.onStep('captured')
-  if (tracking.tracker !== undefined)
-    beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
   return {
     ...{ space, plan, part, fork: forked, stagedPages, copyReports, missing, stat, status },
     pagesScanned: planPages(plan) + countPages(plan.holes),
@@ -144,13 +151,13 @@ export function captureFrozen(input: WindowInput): Captured {
     fullBecause: holes.fullBecause,
     notice: tracking.tracker?.notice() ?? '',
     scanReports: scanned.reports,
-    steps: { checksUs, mapsUs, forkUs, prepareUs, scanUs, planUs, captureUs, resetUs: lap() },
+    steps: { checksUs, mapsUs, prepareUs, scanUs, planUs, resetUs, forkUs, captureUs },
   }
 }
 
-function forkNow(input: WindowInput): number {
+function forkingFails<T>(input: WindowInput, work: () => T): T {
   try {
-    return input.fork()
+    return work()
   } catch (error) {
     if (['FROZEN_TOO_LONG', 'TARGET_DIED', 'WORKER_FAILED'].includes(codeOf(error) ?? '')) throw error
     throw new TidemarkError('FORK_FAILED', messageOf(error), { pid: input.target.pid }, error)
@@ -160,13 +167,13 @@ function forkNow(input: WindowInput): number {
 /** What is copied now, and what is read from the fork. */
 function divide(
   plan: DumpPlan,
-  fork: number | undefined,
+  fork: MadeFork | undefined,
   space: AddressSpace,
   chunks: ChunkDirectory,
 ): { readonly part: PlanPart; readonly forked: ForkedPart | undefined } {
   if (fork === undefined) return { part: wholePlan(plan), forked: undefined }
-  const { inside, outside } = splitPlan(plan, unforkedRanges(space.vmas))
-  return { part: inside, forked: { pid: fork, part: outside, chunks } }
+  const { inside, outside } = splitPlan(plan, unforkedRanges(space.vmas, fork.spoiled))
+  return { part: inside, forked: { pid: fork.pid, part: outside, chunks } }
 }
 
 function copyAll(input: WindowInput, part: PlanPart, stagedPages: number): JobReport[] {

@@ -118,6 +118,13 @@ export class CallStub {
     return start >= stack.start ? start : undefined
   }
 
+  /** The `byteLength` bytes at `address`; zeros where they cannot be read, as on a page that is not there yet. */
+  read(address: number, byteLength: number): Buffer {
+    const bytes = Buffer.alloc(byteLength)
+    pread(this.#fd, bytes, byteLength, address)
+    return bytes
+  }
+
   /** The 64-bit words at `address` of the target, or undefined where they cannot be read. */
   readWords(address: number, count: number): BigUint64Array | undefined {
     const words = new BigUint64Array(count)

@@ -4,9 +4,9 @@
  *
  * The target makes it through a go-between, and knows nothing of either of them afterwards:
  *
- *   target      clone ─▶ wait4 ····································· ─▶ its own registers
- *   go-between           shares the memory; no descriptor; clone, exit
- *   fork                                                   stands, belongs to init, killed when it has been read
+ *   target      clone ─▶ wait4 ············································· ─▶ its own registers
+ *   go-between           shares the memory; no descriptor ·· stands ·· clone, exit
+ *   fork                                                               stands, belongs to init, killed when it was read
  *
  * The target sleeps in wait4 while the fork is made, and does not return to its program from it: the kernel writes to a
  * thread's memory when it does (the area of rseq), and what is written after the fork is not in the fork.
@@ -29,18 +29,20 @@ import { writeFileSync } from 'node:fs'
 import { TidemarkError } from '../errors.js'
 import { CLONE, CLOSE_RANGE_UNSHARE, P_PID, PTRACE, PTRACE_O, SIGINFO, SYS, WAIT } from './abi.js'
 import { awaitStop } from './await-stop.js'
+import type { AddressRange } from './call-stub.js'
 import { callInChild, type BornChild } from './child-call.js'
 import {
-  type Caller,
+  endOf,
   type InjectionOptions,
   type InjectionStep,
-  type RemoteCall,
+  openInjection,
+  type OpenInjection,
   withInjection,
 } from './injection.js'
 import { errnoName, errnoNameOf, ptrace, waitid } from './libc.js'
 import { lastNumber, listThreads, readProcText, readStat, readStatus } from './procfs.js'
 import { withRegisters } from './registers.js'
-import { buildBareFrame } from './signal-frame.js'
+import { BARE_FRAME_BYTES, buildBareFrame } from './signal-frame.js'
 import type { HeldThreads } from './thread-choice.js'
 
 /** Exit status of a go-between, by which a later run knows one that stayed. */
@@ -56,16 +58,11 @@ const PAUSE_MS = 0.2
 
 const pause = new Int32Array(new SharedArrayBuffer(4))
 
-/**
- * Forks a held target; the fork's pid. It is traced by the calling thread, stands, and ends with it.
- *
- * @throws FORK_FAILED where the kernel makes none, e.g. EAGAIN (RLIMIT_NPROC, pids.max) or ENOMEM; and what
- *   withInjection throws. The target is then as before.
- */
-export function forkTarget(held: HeldThreads, options: InjectionOptions): number {
-  return withInjection(held, { ...options, forks: true }, (call, caller) =>
-    new ForkMaker(held.pid, call, caller, options).make(),
-  )
+/** A fork that has been made. */
+export interface MadeFork {
+  readonly pid: number
+  /** Where the fork holds something else than the target, in bytes: what was needed to make it. */
+  readonly spoiled: readonly AddressRange[]
 }
 
 /** Ends a fork, and waits until it is gone. Called by the thread that traces it. */
@@ -103,46 +100,91 @@ export function reapChildren(
   })
 }
 
-/** The way to one fork. */
-class ForkMaker {
-  readonly #pid: number
-  readonly #call: RemoteCall
-  readonly #caller: Caller
+/**
+ * The way to one fork of a held target, in two steps: between them its memory may be looked at, and nothing that was
+ * needed for the fork shows up in it afterwards. The fork is traced by the calling thread, and ends with it.
+ *
+ * Throws `FORK_FAILED` where the kernel makes none, e.g. EAGAIN (RLIMIT_NPROC, pids.max) or ENOMEM, and what
+ * openInjection throws.
+ */
+export class ForkMaker {
+  readonly #held: HeldThreads
+  readonly #injection: OpenInjection
   readonly #deadline: number
   readonly #onStep: (step: InjectionStep) => void
+  readonly #exitFrame: number
+  #goBetween: GoBetween | undefined
+  #isClosed = false
 
-  constructor(pid: number, call: RemoteCall, caller: Caller, options: InjectionOptions) {
-    this.#pid = pid
-    this.#call = call
-    this.#caller = caller
+  /** Makes the go-between. The caller closes it, whatever happens. */
+  constructor(held: HeldThreads, options: InjectionOptions) {
+    this.#held = held
     this.#deadline = options.deadline ?? Infinity
     this.#onStep = options.onStep ?? (() => undefined)
+    this.#injection = openInjection(held, { ...options, forks: true })
+    try {
+      this.#exitFrame = this.#writeExitFrame()
+      this.#makeGoBetween()
+    } catch (error) {
+      this.close()
+      throw endOf(held, error)
+    }
   }
 
-  make(): number {
-    const exitFrame = this.#writeExitFrame()
-    const { result, child } = this.#caller.clone(CLONE.VM + CLONE.FILES, exitFrame)
-    if (result < 0 || child === undefined) throw this.#failed('clone', result)
-    this.#onStep('go-between')
+  /** Has it make the fork. */
+  make(): MadeFork {
+    const goBetween = this.#goBetween
+    if (goBetween === undefined) throw this.#failed('clone', 'it is closed')
     let fork: number | undefined
     try {
-      const goBetween = this.#bind(child, exitFrame)
-      this.#caller.start(SYS.wait4, result, 0, WAIT.ALL, 0)
-      fork = this.#forkBy(goBetween, exitFrame)
-      if (ptrace(PTRACE.DETACH, child, 0, 0) < 0) throw this.#failed('ptrace(PTRACE_DETACH)', errnoName())
-      if (this.#caller.finish() !== result) throw this.#failed('wait4', 'the go-between was taken away')
+      fork = this.#forkBy(goBetween)
+      if (ptrace(PTRACE.DETACH, goBetween.pid, 0, 0) < 0)
+        throw this.#failed('ptrace(PTRACE_DETACH)', errnoName())
+      const waited = this.#injection.caller.finish()
+      if (waited !== goBetween.innerPid) throw this.#failed('wait4', 'the go-between was taken away')
+      this.#goBetween = undefined
       this.#onStep('gone')
-      return fork
+      return { pid: fork, spoiled: [this.#injection.frame, this.#exitFrameRange] }
     } catch (error) {
       if (fork !== undefined) endFork(fork)
-      this.#giveUp(child, result)
-      throw error
+      throw endOf(this.#held, error)
+    } finally {
+      this.close()
     }
+  }
+
+  /** Puts the target back as it was, where that has not been done. */
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    try {
+      if (this.#goBetween !== undefined) this.#giveUp(this.#goBetween)
+    } finally {
+      this.#injection.close()
+    }
+  }
+
+  #makeGoBetween(): void {
+    const { caller } = this.#injection
+    const { result, child } = caller.clone(CLONE.VM + CLONE.FILES, this.#exitFrame)
+    if (result < 0 || child === undefined) throw this.#failed('clone', result)
+    this.#goBetween = { ...this.#born(child), innerPid: result }
+    this.#onStep('go-between')
+    this.#bind(child)
+    const range = [0, ALL_DESCRIPTORS, CLOSE_RANGE_UNSHARE]
+    const closed = callInChild(this.#goBetween, SYS.closeRange, range, this.#deadline)
+    if (closed.result < 0) throw this.#failed('close_range', closed.result)
+    this.#onStep('descriptors')
+    caller.start(SYS.wait4, result, 0, WAIT.ALL, 0)
+  }
+
+  get #exitFrameRange(): AddressRange {
+    return { start: this.#exitFrame, end: this.#exitFrame + BARE_FRAME_BYTES }
   }
 
   /** A child that nobody attends to takes this frame for its own, and exits. */
   #writeExitFrame(): number {
-    const { registers, stub, childFrame } = this.#caller
+    const { registers, stub, childFrame } = this.#injection.caller
     if (childFrame === undefined) throw this.#failed('clone', 'its vdso has no room left')
     const changes = { rip: stub.address, rsp: childFrame, rax: SYS.exitGroup, rdi: EXIT_STATUS }
     stub.write(childFrame, buildBareFrame(withRegisters(registers, changes), ALL_SIGNALS))
@@ -150,28 +192,28 @@ class ForkMaker {
     return childFrame
   }
 
+  #born(pid: number): BornChild {
+    const { registers, stub } = this.#injection.caller
+    return { pid, registers: withRegisters(registers, { rip: stub.address, rsp: this.#exitFrame }) }
+  }
+
   /** Waits for a child at its birth, and makes it die with us; its own children will too. */
-  #bind(child: number, exitFrame: number): BornChild {
+  #bind(child: number): void {
     const deadline = Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS)
     if (awaitStop(child, child, deadline, true) !== 'interrupted')
       throw this.#failed('clone', 'its child did not stand')
-    if (ptrace(PTRACE.SETOPTIONS, child, 0, this.#caller.options + PTRACE_O.EXITKILL) < 0)
+    const options = this.#injection.caller.options + PTRACE_O.EXITKILL
+    if (ptrace(PTRACE.SETOPTIONS, child, 0, options) < 0)
       throw this.#failed('ptrace(PTRACE_SETOPTIONS)', errnoName())
     this.#onStep('bound')
-    const { registers, stub } = this.#caller
-    return { pid: child, registers: withRegisters(registers, { rip: stub.address, rsp: exitFrame }) }
   }
 
-  #forkBy(goBetween: BornChild, exitFrame: number): number {
-    const range = [0, ALL_DESCRIPTORS, CLOSE_RANGE_UNSHARE]
-    const closed = callInChild(goBetween, SYS.closeRange, range, this.#deadline)
-    if (closed.result < 0) throw this.#failed('close_range', closed.result)
-    this.#onStep('descriptors')
-    const { result, child } = callInChild(goBetween, SYS.clone, [0, exitFrame], this.#deadline)
+  #forkBy(goBetween: BornChild): number {
+    const { result, child } = callInChild(goBetween, SYS.clone, [0, this.#exitFrame], this.#deadline)
     if (result < 0 || child === undefined) throw this.#failed('clone', result)
     this.#onStep('forked')
     try {
-      this.#bind(child, exitFrame)
+      this.#bind(child)
       writeFileSync(`/proc/${String(child)}/oom_score_adj`, OOM_SCORE_ADJ_MAX)
       this.#onStep('expendable')
       return child
@@ -181,22 +223,29 @@ class ForkMaker {
     }
   }
 
-  /** After a failure, which is what has to be told: ends the go-between, and has it waited for, as far as can be. */
-  #giveUp(child: number, innerPid: number): void {
-    kill(child)
-    awaitEnd(child, Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS))
+  /** Ends the go-between, and has it waited for, as far as can be. Where it cannot, the next run reaps it. */
+  #giveUp({ pid, innerPid }: GoBetween): void {
+    kill(pid)
+    awaitEnd(pid, Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS))
     try {
-      this.#call(SYS.wait4, innerPid, 0, WAIT.ALL + WAIT.NOHANG, 0)
+      this.#injection.call(SYS.wait4, innerPid, 0, WAIT.ALL + WAIT.NOHANG, 0)
     } catch {
-      // The thread does not run any more. The next run reaps the child.
+      // The thread does not run any more.
     }
   }
 
   #failed(syscall: string, why: number | string): TidemarkError {
+    const { pid } = this.#held
     const reason = typeof why === 'number' ? errnoNameOf(-why) : why
-    const text = `process ${String(this.#pid)} cannot be forked: ${syscall} failed with ${reason}`
-    return new TidemarkError('FORK_FAILED', text, { pid: this.#pid, syscall, reason })
+    const text = `process ${String(pid)} cannot be forked: ${syscall} failed with ${reason}`
+    return new TidemarkError('FORK_FAILED', text, { pid, syscall, reason })
   }
+}
+
+/** The child that makes the fork. */
+interface GoBetween extends BornChild {
+  /** Its pid in the target's own pid namespace. */
+  readonly innerPid: number
 }
 
 function kill(pid: number): void {

@@ -17,6 +17,7 @@
  *   rearmed    registers as in `armed`, for the next call          rt_sigreturn
  *   unmasked   its own signals blocked                             rt_sigreturn
  *   restored   its own registers                                   goes on as after any stop
+ *   uncovered  what lay where the frame lies, put back             the same
  *
  * The order matters: blocked before armed, or unblocked after restored, signals could stay blocked for good. Since
  * the thread enters by rt_sigreturn, which every seccomp filter allows, it meets its filter with our call only
@@ -27,7 +28,7 @@
  */
 import { PTRACE, PTRACE_O, SYS } from './abi.js'
 import { awaitCall, hasEnded } from './await-stop.js'
-import { CallStub } from './call-stub.js'
+import { type AddressRange, CallStub } from './call-stub.js'
 import { injectionRefused } from './injection-refused.js'
 import { EPERM, errno, ptrace, syscallError } from './libc.js'
 import { targetDied } from './procfs.js'
@@ -41,7 +42,7 @@ import {
   writeRegisters,
   writeSignalMask,
 } from './registers.js'
-import { BARE_FRAME_BYTES, buildFrame, resumedRegisters } from './signal-frame.js'
+import { BARE_FRAME_BYTES, buildFrame, frameBytes, resumedRegisters } from './signal-frame.js'
 import { chooseThread, type ChosenThread, type HeldThreads, refuseProcess } from './thread-choice.js'
 
 /** A point at which we may be killed; see the table above, and that of kernel/fork. */
@@ -59,6 +60,7 @@ export type InjectionStep =
   | 'rearmed'
   | 'unmasked'
   | 'restored'
+  | 'uncovered'
 
 /** More of them, on the way to a fork: see kernel/fork. */
 export type ForkStep = 'exit frame' | 'go-between' | 'bound' | 'descriptors' | 'forked' | 'expendable' | 'gone'
@@ -112,17 +114,22 @@ export interface Caller {
   readonly finish: () => number
 }
 
+/** A thread that has been borrowed. */
+export interface OpenInjection {
+  readonly call: RemoteCall
+  readonly caller: Caller
+  /** What lies there is not the program's until it is closed. */
+  readonly frame: AddressRange
+  /** Puts the thread back as it was, where it stood. */
+  readonly close: () => void
+}
+
 /**
- * Runs `use` with a way to run system calls inside the target, and puts its thread back afterwards, whatever
- * happens. Called by the thread that traces.
+ * Borrows a thread of the target to run system calls. Called by the thread that traces; the caller closes it.
  *
  * @throws INJECTION_REFUSED before anything is touched, or where a thread does not run; TARGET_DIED
  */
-export function withInjection<Result>(
-  held: HeldThreads,
-  options: InjectionOptions,
-  use: (call: RemoteCall, caller: Caller) => Result,
-): Result {
+export function openInjection(held: HeldThreads, options: InjectionOptions): OpenInjection {
   const [anyThread] = held.threads
   if (anyThread === undefined) throw targetDied(held.pid)
   refuseProcess(held)
@@ -130,25 +137,49 @@ export function withInjection<Result>(
   try {
     const childFrame = options.forks === true ? stub.reserveInVdso(BARE_FRAME_BYTES) : undefined
     const thread = chooseThread(held, stub, options.onMainStack === true)
-    return useThread(new Injection(held.pid, thread, stub, options), childFrame, use)
+    const injection = new Injection(held.pid, thread, stub, options)
+    try {
+      injection.begin()
+    } catch (error) {
+      injection.end()
+      throw error
+    }
+    return {
+      call: (number, ...args) => injection.call(number, args).result,
+      caller: { ...injection.caller, childFrame },
+      frame: injection.frame,
+      close: () => {
+        try {
+          injection.end()
+        } finally {
+          stub.close()
+        }
+      },
+    }
   } catch (error) {
-    throw hasEnded(held.pid, anyThread) ? targetDied(held.pid, error) : error
-  } finally {
     stub.close()
+    throw endOf(held, error)
   }
 }
 
-function useThread<Result>(
-  injection: Injection,
-  childFrame: number | undefined,
-  use: (call: RemoteCall, caller: Caller) => Result,
+/** `error`, or that the target has ended, where it has. */
+export function endOf({ pid, threads }: HeldThreads, error: unknown): unknown {
+  return hasEnded(pid, threads[0] ?? pid) ? targetDied(pid, error) : error
+}
+
+/** Runs `use` with a way to run system calls inside the target, see {@link openInjection}; closes it, whatever happens. */
+export function withInjection<Result>(
+  held: HeldThreads,
+  options: InjectionOptions,
+  use: (call: RemoteCall) => Result,
 ): Result {
+  const injection = openInjection(held, options)
   try {
-    injection.begin()
-    const caller = { ...injection.caller, childFrame }
-    return use((number, ...args) => injection.call(number, args).result, caller)
+    return use(injection.call)
+  } catch (error) {
+    throw endOf(held, error)
   } finally {
-    injection.end()
+    injection.close()
   }
 }
 
@@ -167,6 +198,8 @@ class Injection {
   #isRunning = false
   /** It stands before a call, which cannot be called off but by another number. */
   #isAtEntry = false
+  /** What lay where the frame lies: below a stack pointer there may be somebody's data, for instance a coroutine's caller. */
+  #covered: Buffer | undefined
   #calls = 0
   /** Of the call that was started last. */
   #number = 0
@@ -195,7 +228,9 @@ class Injection {
     this.#stub.install()
     this.#onStep('stub')
     const content = { registers: resumedRegisters(registers), signalMask: this.#signalMask, xstate }
-    this.#stub.write(frameAddress, buildFrame(frameAddress, content))
+    const frame = buildFrame(frameAddress, content)
+    this.#covered = this.#stub.read(frameAddress, frame.length)
+    this.#stub.write(frameAddress, frame)
     this.#onStep('frame')
     this.#isArmed = true
     writeRegisters(tid, this.#armed)
@@ -252,17 +287,25 @@ class Injection {
   /** Puts the thread back as it was, where it stood. */
   end(): void {
     const { tid, registers } = this.#thread
-    if (!this.#isArmed) {
-      ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
-      return
+    if (this.#isArmed) {
+      this.#bringToStand()
+      writeSignalMask(tid, this.#signalMask)
+      this.#onStep('unmasked')
+      writeRegisters(tid, registers)
+      this.#isArmed = false
+      this.#onStep('restored')
     }
-    this.#bringToStand()
-    writeSignalMask(tid, this.#signalMask)
-    this.#onStep('unmasked')
-    writeRegisters(tid, registers)
-    this.#isArmed = false
     ptrace(PTRACE.SETOPTIONS, tid, 0, 0)
-    this.#onStep('restored')
+    if (this.#covered === undefined) return
+    this.#stub.write(this.#thread.frameAddress, this.#covered)
+    this.#covered = undefined
+    this.#onStep('uncovered')
+  }
+
+  /** Where the frame lies. */
+  get frame(): AddressRange {
+    const { frameAddress, xstate } = this.#thread
+    return { start: frameAddress, end: frameAddress + frameBytes(xstate.length) }
   }
 
   get #traceOptions(): number {

@@ -5,7 +5,7 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { errorToData, type ErrorData } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
-import { endFork, forkTarget, reapChildren } from '../kernel/fork.js'
+import { endFork, ForkMaker, type MadeFork, reapChildren } from '../kernel/fork.js'
 import { closeDescriptor, openUserfaultfd } from '../kernel/remote-descriptors.js'
 import { SeizedProcess } from '../kernel/seize.js'
 import type { HeldThreads } from '../kernel/thread-choice.js'
@@ -59,14 +59,21 @@ export interface HoldFailed {
 export type HoldOrder =
   | { readonly kind: 'openUserfaultfd' }
   | { readonly kind: 'closeDescriptor'; readonly fd: number }
+  | { readonly kind: 'prepareFork' }
   | { readonly kind: 'fork' }
   | { readonly kind: 'reapChildren'; readonly children: readonly number[] }
 
 /** An order was carried out. */
 export interface OrderDone {
   readonly kind: 'done'
-  /** The descriptor that the order was about, or the pid of the fork; 0 for neither. */
-  readonly number: number
+  /** What the order was about. */
+  readonly result: OrderResult
+}
+
+/** A descriptor of the target; a fork; or nothing. */
+export interface OrderResult {
+  readonly fd?: number
+  readonly fork?: MadeFork
 }
 
 /** An order could not be carried out; the target is held as before. */
@@ -129,6 +136,7 @@ function hold(
     Atomics.wait(control, FREEZER.state, keeping)
     before = Atomics.load(control, FREEZER.state)
   }
+  orders.close()
   // Queued while every thread stands: the first one let go stops them all before it runs an instruction.
   if (request.leaveStopped && before === releasing) process.kill(request.pid, 'SIGSTOP')
   target.release()
@@ -166,6 +174,7 @@ function serveOrder(control: Int32Array, port: MessagePort, orders: OrderService
 class OrderService {
   readonly #target: HeldThreads
   readonly #deadline: number
+  #maker: ForkMaker | undefined
   /** The fork that was made, by its pid. */
   fork: number | undefined
 
@@ -176,10 +185,10 @@ class OrderService {
 
   answer(order: HoldOrder): OrderAnswer {
     try {
-      const number = this.#carryOut(order)
-      if (performance.now() < this.#deadline) return { kind: 'done', number }
+      const result = this.#carryOut(order)
+      if (performance.now() < this.#deadline) return { kind: 'done', result }
       // Nobody could use it any more: the target is let go at once.
-      if (order.kind === 'openUserfaultfd') closeDescriptor(this.#target, number)
+      if (order.kind === 'openUserfaultfd') closeDescriptor(this.#target, result.fd ?? -1)
       return { kind: 'late' }
     } catch (error) {
       return performance.now() < this.#deadline
@@ -188,21 +197,39 @@ class OrderService {
     }
   }
 
-  #carryOut(order: HoldOrder): number {
+  /** Puts a thread back that was borrowed for a fork which was not made. */
+  close(): void {
+    try {
+      this.#maker?.close()
+    } catch {
+      // It finds its way back by itself.
+    }
+  }
+
+  #carryOut(order: HoldOrder): OrderResult {
     const options = { deadline: this.#deadline }
     switch (order.kind) {
       case 'openUserfaultfd':
-        return openUserfaultfd(this.#target, options)
+        return { fd: openUserfaultfd(this.#target, options) }
       case 'closeDescriptor':
         closeDescriptor(this.#target, order.fd, options)
-        return order.fd
+        return {}
+      case 'prepareFork':
+        this.#maker = new ForkMaker(this.#target, options)
+        return {}
       case 'fork':
-        this.fork = forkTarget(this.#target, options)
-        return this.fork
+        return this.#fork()
       case 'reapChildren':
         reapChildren(this.#target, order.children, options)
-        return 0
+        return {}
     }
+  }
+
+  #fork(): OrderResult {
+    const fork = this.#maker?.make()
+    if (fork === undefined) return {}
+    this.fork = fork.pid
+    return { fork }
   }
 }
 
