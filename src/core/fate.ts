@@ -62,16 +62,21 @@ export function needsFlags(vma: Vma): boolean {
   return vma.flags === undefined && (vma.inode !== 0 || (vma.path !== '' && !vma.path.startsWith('[')))
 }
 
+/** DONTFORK, WIPEONFORK, hugetlb. source: fs/proc/task_mmu.c show_smap_vma_flags */
+const UNFORKED_FLAGS = ['dc', 'wf', 'ht']
+
 /**
  * Whether a fork of the process holds what `vma` holds: not shared memory, which goes on changing, nor what the process
- * wants kept from its children; and pages of the huge page pool may be taken away from them. Unknown flags are taken for
- * none: what the fork then lacks is found missing.
+ * wants kept from its children (V8 does, of its heap); and pages of the huge page pool may be taken away from them.
+ *
+ * Unknown flags may be any of these, but for the heap and the stack that the kernel made.
  *
  * source: kernel/fork.c dup_mmap, man 2 madvise, mm/hugetlb.c unmap_ref_private
  */
-export function isForked(vma: Vma): boolean {
-  const { flags } = vma
-  return !vma.shared && !['dc', 'wf', 'ht'].some((flag) => flags?.has(flag) === true)
+export function isForked({ shared, flags, path }: Vma): boolean {
+  if (shared) return false
+  if (flags === undefined) return path === '[heap]' || path === '[stack]'
+  return !UNFORKED_FLAGS.some((flag) => flags.has(flag))
 }
 
 /** The ranges of `vmas` that a snapshot lacks, in address order. */

@@ -151,6 +151,8 @@ export function openInjection(held: HeldThreads, options: InjectionOptions): Ope
       close: () => {
         try {
           injection.end()
+        } catch (error) {
+          throw endOf(held, error)
         } finally {
           stub.close()
         }

@@ -1,11 +1,11 @@
 /**
- * Takes a snapshot and kills itself by SIGKILL after a step: `step-killer.js PID DIR PARENT KIND TRACKER STEP`.
+ * Takes a snapshot and kills itself by SIGKILL after a step: `step-killer.js PID DIR PARENT KIND TRACKER CAPTURE STEP`.
  * Run as a program by dump-steps.test.
  */
 import { takeSnapshot } from '../../src/engine/dump.js'
 import { settle } from '../../src/engine/options.js'
 
-const [pid = '', imagesDir = '', prevImagesDir = '', kind = '', tracker = '', step = ''] =
+const [pid = '', imagesDir = '', prevImagesDir = '', kind = '', tracker = '', capture = '', step = ''] =
   process.argv.slice(2)
 const settings = settle(
   {
@@ -13,6 +13,7 @@ const settings = settle(
     imagesDir,
     prevImagesDir,
     tracker: tracker === 'content' ? 'content' : 'uffd-wp',
+    capture: capture === 'fork' ? 'fork' : 'copy',
     sync: false,
   },
   kind === 'pre-dump' ? 'pre-dump' : 'dump',

@@ -76,10 +76,31 @@ function directoryEntries(path: string): string[] {
 }
 
 function stateIn(path: string): string | undefined {
+  const stat = readText(path)
+  return stat === '' ? undefined : stat.slice(stat.lastIndexOf(')') + 2)[0]
+}
+
+/** Empty where it is gone. */
+function readText(path: string): string {
   try {
-    const stat = readFileSync(path, 'latin1')
-    return stat.slice(stat.lastIndexOf(')') + 2)[0]
+    return readFileSync(path, 'latin1')
   } catch {
-    return undefined
+    return ''
   }
+}
+
+/** Pids of the children of `pid`, ended ones that have not been waited for included. */
+export function childrenOf(pid: number): readonly number[] {
+  return directoryEntries(`/proc/${pid}/task`).flatMap((tid) =>
+    readText(`/proc/${pid}/task/${tid}/children`).split(' ').filter(Boolean).map(Number),
+  )
+}
+
+/** Pids of other live processes that look like copies of `pid`: the same program, started with the same words. */
+export function twinsOf(pid: number): readonly number[] {
+  const words = readText(`/proc/${pid}/cmdline`)
+  return directoryEntries('/proc')
+    .filter((name) => /^\d+$/.test(name) && name !== String(pid))
+    .map(Number)
+    .filter((other) => !isGone(other) && readText(`/proc/${other}/cmdline`) === words)
 }
