@@ -19,9 +19,6 @@ import { VERSION } from './version.js'
 import type { Taken } from './taken.js'
 import { findWarnings } from './warnings.js'
 
-/** Bytes that one write call takes. */
-const WRITE_BYTES = 2 ** 22
-
 /** Writes and publishes the snapshot. Throws `WRITE_FAILED`, `INTERRUPTED`; the images directory is the caller's to discard. */
 export async function save(
   images: ImagesDirectory,
@@ -144,11 +141,11 @@ async function writePages(
     address: stagingAddress,
     moves,
     pages: stagedPages,
-    bufferPages: WRITE_BYTES / pageSize(),
+    bufferPages: window.batchPages,
   } as const
   return await crew.run(job, () => {
     if (settings.signal?.aborted === true) crew.stop()
-    const doneBytes = Math.min(byteLength, crew.progress * WRITE_BYTES)
+    const doneBytes = Math.min(byteLength, crew.progress * settings.bufferSize)
     settings.onProgress({ step: 'write', doneBytes, totalBytes: byteLength })
   })
 }
