@@ -7,6 +7,7 @@ import { runCheck } from './check-command.js'
 import { runDump } from './dump-command.js'
 import { runExplain } from './explain-command.js'
 import { reportError } from './output.js'
+import { runTune } from './tune-command.js'
 import { TUNING_OPTIONS } from './tuning-options.js'
 import { runUntrack } from './untrack-command.js'
 import { runVerify } from './verify-command.js'
@@ -115,6 +116,20 @@ const parser = yargs(argv)
     async (args) => {
       process.exitCode = await runVerify(args)
     },
+  )
+  .command(
+    'tune',
+    'try settings of a dump on a process and tell which are best; it is frozen several times',
+    (command) =>
+      command.options({
+        tree: { ...tree, demandOption: true },
+        'images-dir': { ...text, alias: 'D', describe: 'write there too; what is written is removed again' },
+        ...TUNING_OPTIONS,
+        rounds: { ...text, describe: 'times that each setting is tried (default: 3)' },
+        timeout: dumpOptions.timeout,
+        json,
+      }),
+    (args) => runTune(args),
   )
   .command(
     'untrack',

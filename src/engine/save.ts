@@ -127,8 +127,8 @@ async function describe(
   }
 }
 
-/** Writes what was staged; resolves when every byte has been given to the kernel. */
-async function writePages(
+/** Writes what was staged, with all workers; resolves when every byte has been given to the kernel. */
+export async function writePages(
   settings: DumpSettings,
   window: WindowInput,
   { moves, stagedPages }: FinishedPages,
