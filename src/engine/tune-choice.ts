@@ -99,14 +99,18 @@ function best(
   return found
 }
 
-/** What `trial` saves: the median over the rounds, in each of which both ran under about the same conditions. */
+/**
+ * What `trial` saves: the difference of the medians, or the median of the differences in each round, in which both
+ * ran under about the same conditions; whichever is less.
+ */
 function gainOf(baseline: TuneTrial, trial: TuneTrial, cost: Cost): number {
-  return median(
+  const byRound = median(
     baseline.samples.map((sample, round) => {
       const other = trial.samples[round]
       return other === undefined ? 0 : cost(sample) - cost(other)
     }),
   )
+  return Math.min(byRound, cost(baseline.median) - cost(trial.median))
 }
 
 function describe(

@@ -37,7 +37,7 @@ const BUFFER_BYTES = [2 ** 16, 2 ** 18, 2 ** 22] as const
 export function tuneGrid(
   baseline: WorkSettings,
   vary: { readonly shardPages: boolean; readonly bufferSize: boolean },
-): readonly TrialSettings[] {
+): readonly [TrialSettings, ...TrialSettings[]] {
   const shards = vary.shardPages ? SHARD_PAGES : []
   const buffers = vary.bufferSize ? BUFFER_BYTES.filter((bytes) => bytes !== baseline.bufferSize) : []
   return [

@@ -1,6 +1,7 @@
 /**
  * Finds the settings of a dump that suit one process on this machine, by trying them.
  *
+ *   warm-up    baseline, not counted
  *   round 1    baseline, 1 worker, shards of 1024, ...     each: prepare, freeze, scan, plan, capture, thaw
  *   round 2    1 worker, shards of 1024, ..., baseline     in turn, so that none has always the same predecessor
  *   ...        medians, a choice
@@ -56,6 +57,8 @@ export interface TuneResult {
   readonly imagesDir: string | undefined
   /** Bytes written to the directory in all. */
   readonly writtenBytes: number
+  /** The first freeze, by the baseline: everything was cold, so that it counts for nothing but the sums here. */
+  readonly warmUp: TuneSample
   /** Times that the target was frozen. */
   readonly freezes: number
   /** How long it stood still in all. */
@@ -91,7 +94,7 @@ export async function tune(options: TuneOptions): Promise<TuneResult> {
   const { workers, shardPages, bufferSize } = settings
   const vary = { shardPages: options.shardPages === undefined, bufferSize: options.bufferSize === undefined }
   const grid = tuneGrid({ workers, shardPages, bufferSize }, vary)
-  const samples = await runRounds(grid, rounds, onProgress, (trial) =>
+  const [warmUp, samples] = await runRounds(grid, rounds, onProgress, (trial) =>
     runTrial({ ...settings, ...trial }, target, imagesDir),
   )
   const [baseline, ...others] = grid.map((trial, index) => {
@@ -99,29 +102,33 @@ export async function tune(options: TuneOptions): Promise<TuneResult> {
     return { ...trial, median: medianSample(own), samples: own }
   })
   if (baseline === undefined) throw new TidemarkError('INTERNAL', 'there was nothing to try')
-  return describe(settings, target, { baseline, others, rounds, imagesDir })
+  return describe(settings, target, { warmUp, baseline, others, rounds, imagesDir })
 }
 
-/** The samples of each trial. Every round begins with another one. */
+/** A warm-up, and the samples of each trial. Every round begins with another one. */
 async function runRounds(
-  grid: readonly TrialSettings[],
+  grid: readonly [TrialSettings, ...TrialSettings[]],
   rounds: number,
   onProgress: (progress: TuneProgress) => void,
   run: (trial: TrialSettings) => Promise<TuneSample>,
-): Promise<readonly (readonly TuneSample[])[]> {
+): Promise<readonly [warmUp: TuneSample, samples: readonly (readonly TuneSample[])[]]> {
+  const [baseline] = grid
   const samples: TuneSample[][] = grid.map(() => [])
-  const totalFreezes = grid.length * rounds
+  const totalFreezes = grid.length * rounds + 1
   onProgress({ doneFreezes: 0, totalFreezes })
-  for (let done = 0; done < totalFreezes; done++) {
+  const warmUp = await run(baseline)
+  onProgress({ doneFreezes: 1, totalFreezes })
+  for (let done = 0; done < grid.length * rounds; done++) {
     const index = (done + Math.floor(done / grid.length)) % grid.length
     const trial = grid[index]
     if (trial !== undefined) samples[index]?.push(await run(trial))
-    onProgress({ doneFreezes: done + 1, totalFreezes })
+    onProgress({ doneFreezes: done + 2, totalFreezes })
   }
-  return samples
+  return [warmUp, samples]
 }
 
 interface Tried {
+  readonly warmUp: TuneSample
   readonly baseline: TuneTrial
   readonly others: readonly TuneTrial[]
   readonly rounds: number
@@ -129,9 +136,9 @@ interface Tried {
 }
 
 function describe(settings: DumpSettings, target: TargetIdentity, tried: Tried): TuneResult {
-  const { baseline, others, rounds, imagesDir } = tried
+  const { warmUp, baseline, others, rounds, imagesDir } = tried
   const trials = [baseline, ...others]
-  const samples = trials.flatMap((trial) => trial.samples)
+  const samples = [warmUp, ...trials.flatMap((trial) => trial.samples)]
   const pages = medianSample(samples).pages
   const needed = Math.max(...samples.map((sample) => (sample.streamedBytes > 0 ? sample.pages : 0)))
   const maxMemory = Math.ceil((needed * pageSize() * GROWTH) / MIB) * MIB
@@ -145,6 +152,7 @@ function describe(settings: DumpSettings, target: TargetIdentity, tried: Tried):
     imagesDir,
     writtenBytes:
       imagesDir === undefined ? 0 : samples.reduce((sum, sample) => sum + sample.pages * pageSize(), 0),
+    warmUp,
     freezes: samples.length,
     frozenUs: samples.reduce((sum, sample) => sum + sample.frozenUs, 0),
     longestFrozenUs: Math.max(...samples.map((sample) => sample.frozenUs)),
