@@ -13,6 +13,7 @@ import { finishPages, type FinishedPages } from './finish-pages.js'
 import type { WindowInput } from './frozen-window.js'
 import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
+import { trimPagesFile } from './pages-file.js'
 import type { Parent } from './parent.js'
 import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
 import { VERSION } from './version.js'
@@ -143,11 +144,13 @@ export async function writePages(
     pages: stagedPages,
     bufferPages: window.batchPages,
   } as const
-  return await crew.run(job, () => {
+  const reports = await crew.run(job, () => {
     if (settings.signal?.aborted === true) crew.stop()
     const doneBytes = Math.min(byteLength, crew.progress * settings.bufferSize)
     settings.onProgress({ step: 'write', doneBytes, totalBytes: byteLength })
   })
+  trimPagesFile(pagesFd)
+  return reports
 }
 
 type CapturedResult = Omit<

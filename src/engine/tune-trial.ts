@@ -10,9 +10,9 @@ import { pageSize } from '../kernel/page-size.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { captureTarget } from './capture.js'
 import type { WindowInput } from './frozen-window.js'
-import { PAGES_NAME } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
-import { checkSpace, openImagesDirectory } from './prepare.js'
+import { createPagesFile } from './pages-file.js'
+import { openImagesDirectory } from './prepare.js'
 import { sumOf } from './result.js'
 import { writePages } from './save.js'
 import type { Taken } from './taken.js'
@@ -76,10 +76,7 @@ async function captureToFolder(
   const images = openImagesDirectory(folder)
   try {
     return await captureTarget(settings, target, UNTRACKED, monotonicMicros(), {
-      open: (survey) => {
-        checkSpace(images, survey)
-        return images.createFile(PAGES_NAME)
-      },
+      open: (survey) => createPagesFile(images, survey, settings.maxMemory),
       save: async (window, taken) => ({
         ...measured(taken),
         ...(await writeAndSync(settings, images, window, taken)),
