@@ -71,7 +71,9 @@ function dumpOptions(args: DumpArguments): DumpOptions {
     requireComplete: args.requireComplete,
     ...(args.prevImagesDir === undefined ? {} : { prevImagesDir: args.prevImagesDir }),
     trackMem: args.trackMem,
-    ...(args.capture === undefined ? {} : { capture: oneOf('capture', args.capture, ['auto', 'fork', 'copy']) }),
+    ...(args.capture === undefined
+      ? {}
+      : { capture: oneOf('capture', args.capture, ['auto', 'fork', 'copy']) }),
     tracker: oneOf('tracker', args.tracker, ['auto', 'soft-dirty', 'uffd-wp', 'content']),
     onBrokenChain: oneOf('on-broken-chain', args.onBrokenChain, ['full', 'fail']),
     trustParent: args.trustParent,

@@ -2,7 +2,6 @@
 import { closeSync, fsync, openSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { noMoves } from '../core/plan.js'
 import type { ImagesDirectory } from '../image/images-dir.js'
 import { writeFailed } from '../image/fs-error.js'
 import { monotonicMicros } from '../kernel/clock.js'
@@ -113,9 +112,15 @@ async function writeAndSync(
   window: WindowInput,
   { captured }: Taken,
 ): Promise<Pick<TuneSample, 'writeUs' | 'syncUs'>> {
-  const { stagedPages } = captured
+  const { stagedPages, part } = captured
   const begunUs = monotonicMicros()
-  await writePages(settings, window, { captured, moves: noMoves(stagedPages), stagedPages, pagesGone: 0 })
+  await writePages(settings, window, {
+    captured,
+    moves: part.places,
+    stagedPages,
+    forkReports: [],
+    pagesGone: 0,
+  })
   throwIfAborted(settings.signal)
   const writtenUs = monotonicMicros()
   try {

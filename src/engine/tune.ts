@@ -87,7 +87,7 @@ const MIB = 2 ** 20
 export async function tune(options: TuneOptions): Promise<TuneResult> {
   const { rounds = ROUNDS, onProgress = () => undefined, imagesDir, ...rest } = options
   checkRounds(rounds)
-  const settings = settle({ ...rest, imagesDir: imagesDir ?? '.' }, 'dump')
+  const settings = settle({ ...rest, imagesDir: imagesDir ?? '.', capture: 'copy' }, 'dump')
   throwIfAborted(settings.signal)
   probeKernel()
   const target = examineTarget(settings.pid)

@@ -33,13 +33,7 @@ export function writePages(job: WriteJob, control: Int32Array): WriteCounts {
  *
  * @param address - where page 0 of those that are moved would lie in our memory
  */
-export function writeMoved(
-  fd: number,
-  address: number,
-  moves: PageMoves,
-  start: number,
-  end: number,
-): void {
+export function writeMoved(fd: number, address: number, moves: PageMoves, start: number, end: number): void {
   const size = pageSize()
   for (let move = moveAt(moves, start), at = start; at < end; move++) {
     const before = moves.beforePages[move] ?? 0
