@@ -34,7 +34,7 @@ export interface TuneSample {
 }
 
 /** The folder below the user's directory in which trials write. */
-export const TUNE_FOLDER = '.tidemark-tune'
+const TUNE_FOLDER = '.tidemark-tune'
 
 /** Where captured memory goes when it goes nowhere. */
 const NOWHERE = '/dev/null'
