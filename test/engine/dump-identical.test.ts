@@ -36,7 +36,7 @@ describe('pagemap, pages, mm and pstree', () => {
         const seen = new Map<string, string>()
         for (const [index, options] of [{}, ...WORKERS, ...SHARDS, ...BUFFERS, ...BUDGETS].entries()) {
           const imagesDir = join(directory, String(index))
-          const result = await dump({ pid, imagesDir, sync: false, ...options })
+          const result = await dump({ pid, imagesDir, sync: false, capture: 'copy', ...options })
           const found = digests(imagesDir, COMPARED)
           expect(Object.keys(found)).toHaveLength(4)
           seen.set(JSON.stringify(found), JSON.stringify(options))
