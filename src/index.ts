@@ -26,6 +26,10 @@ export {
   type Verification,
   type VerifiedLink,
 } from './engine/verify.js'
+export { tune, type TuneOptions, type TuneProgress, type TuneResult } from './engine/tune.js'
+export type { TuneChoice, TuneGain, TuneTrial } from './engine/tune-choice.js'
+export type { TrialSettings, Varied, WorkSettings } from './engine/tune-grid.js'
+export type { TuneSample } from './engine/tune-trial.js'
 export { untrack, type Untracked } from './engine/untrack.js'
 export { explainProcessPage, explainSnapshotPage, type PageExplanation } from './engine/explain.js'
 export { checkSystem, type CheckRow } from './engine/check.js'

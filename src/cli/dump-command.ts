@@ -5,21 +5,15 @@ import { formatDump, formatSteps } from './dump-text.js'
 import { print, printJson, tell } from './output.js'
 import { ProgressBar } from './progress-bar.js'
 import { abortOnSignals } from './signals.js'
-import { MAX_PID, parseBytes, parseSeconds, parseWhole } from './units.js'
-
-const MAX_WORKERS = 256
-const MAX_SHARD_PAGES = 2 ** 31
+import { tuningOptions, type TuningArguments } from './tuning-options.js'
+import { MAX_PID, parseSeconds, parseWhole } from './units.js'
 
 /** The command's options as yargs hands them over: texts, parsed here so that errors name the option. */
-export interface DumpArguments {
+export interface DumpArguments extends TuningArguments {
   readonly tree: string
   readonly imagesDir: string
   readonly leaveStopped: boolean
   readonly leaveRunning: boolean
-  readonly workers: string | undefined
-  readonly shardPages: string | undefined
-  readonly maxMemory: string | undefined
-  readonly maxFrozen: string | undefined
   readonly timeout: string | undefined
   readonly requireComplete: boolean
   readonly prevImagesDir: string | undefined
@@ -70,7 +64,6 @@ function dumpOptions(args: DumpArguments): DumpOptions {
       option: 'leave-stopped',
     })
   }
-  const { workers, shardPages, maxMemory, maxFrozen, timeout } = args
   return {
     pid: parseWhole('tree', args.tree, 1, MAX_PID),
     imagesDir: args.imagesDir,
@@ -78,18 +71,15 @@ function dumpOptions(args: DumpArguments): DumpOptions {
     requireComplete: args.requireComplete,
     ...(args.prevImagesDir === undefined ? {} : { prevImagesDir: args.prevImagesDir }),
     trackMem: args.trackMem,
-    ...(args.capture === undefined ? {} : { capture: oneOf('capture', args.capture, ['auto', 'fork', 'copy']) }),
+    ...(args.capture === undefined
+      ? {}
+      : { capture: oneOf('capture', args.capture, ['auto', 'fork', 'copy']) }),
     tracker: oneOf('tracker', args.tracker, ['auto', 'soft-dirty', 'uffd-wp', 'content']),
     onBrokenChain: oneOf('on-broken-chain', args.onBrokenChain, ['full', 'fail']),
     trustParent: args.trustParent,
     sync: args.sync,
-    ...(workers === undefined ? {} : { workers: parseWhole('workers', workers, 1, MAX_WORKERS) }),
-    ...(shardPages === undefined
-      ? {}
-      : { shardPages: parseWhole('shard-pages', shardPages, 1, MAX_SHARD_PAGES) }),
-    ...(maxMemory === undefined ? {} : { maxMemory: parseBytes('max-memory', maxMemory) }),
-    ...(maxFrozen === undefined ? {} : { maxFrozenMs: parseSeconds('max-frozen', maxFrozen) }),
-    ...(timeout === undefined ? {} : { timeoutMs: parseSeconds('timeout', timeout) }),
+    ...tuningOptions(args),
+    ...(args.timeout === undefined ? {} : { timeoutMs: parseSeconds('timeout', args.timeout) }),
   }
 }
 

@@ -7,6 +7,8 @@ import { runCheck } from './check-command.js'
 import { runDump } from './dump-command.js'
 import { runExplain } from './explain-command.js'
 import { reportError } from './output.js'
+import { runTune } from './tune-command.js'
+import { TUNING_OPTIONS } from './tuning-options.js'
 import { runUntrack } from './untrack-command.js'
 import { runVerify } from './verify-command.js'
 import { runShow } from './show-command.js'
@@ -26,13 +28,7 @@ const dumpOptions = {
   },
   'leave-running': { ...flag, alias: 'R', describe: 'let the process run on afterwards (the default)' },
   'leave-stopped': { ...flag, alias: 's', describe: 'leave the process stopped (SIGSTOP) afterwards' },
-  workers: { ...text, describe: 'worker threads (default: the cores available)' },
-  'shard-pages': { ...text, describe: 'populated pages that a worker scans at a time' },
-  'max-memory': {
-    ...text,
-    describe: 'staging memory at most, e.g. 512M (default: 1G, less where memory is short)',
-  },
-  'max-frozen': { ...text, describe: 'seconds that the process may stand still (default: 5)' },
+  ...TUNING_OPTIONS,
   timeout: { ...text, describe: 'seconds in which the process must come to a stand (default: 10)' },
   'require-complete': { ...flag, describe: 'fail where some memory cannot be stored' },
   sync: { type: 'boolean', default: true, describe: 'have the images on the disk before exiting' },
@@ -114,13 +110,26 @@ const parser = yargs(argv)
         .positional('dir', { type: 'string', demandOption: true, describe: 'images directory' })
         .options({
           tree: { ...tree, describe: 'pid of a process to compare with; it stands meanwhile' },
-          'max-memory': dumpOptions['max-memory'],
-          'max-frozen': dumpOptions['max-frozen'],
+          ...TUNING_OPTIONS,
           json,
         }),
     async (args) => {
       process.exitCode = await runVerify(args)
     },
+  )
+  .command(
+    'tune',
+    'try settings of a dump on a process and tell which are best; it is frozen several times',
+    (command) =>
+      command.options({
+        tree: { ...tree, demandOption: true },
+        'images-dir': { ...text, alias: 'D', describe: 'write there too; what is written is removed again' },
+        ...TUNING_OPTIONS,
+        rounds: { ...text, describe: 'times that each setting is tried (default: 3)' },
+        timeout: dumpOptions.timeout,
+        json,
+      }),
+    (args) => runTune(args),
   )
   .command(
     'untrack',

@@ -2,20 +2,19 @@
 import { EXIT_STATUS, verify, type Comparison, type VerifiedLink, type Verification } from '../index.js'
 import { print, printJson, tell } from './output.js'
 import { abortOnSignals } from './signals.js'
-import { formatMicros, MAX_PID, parseBytes, parseSeconds, parseWhole, plural } from './units.js'
+import { tuningOptions, type TuningArguments } from './tuning-options.js'
+import { formatMicros, MAX_PID, parseWhole, plural } from './units.js'
 
 /** The command's options as yargs hands them over. */
-export interface VerifyArguments {
+export interface VerifyArguments extends TuningArguments {
   readonly dir: string
   readonly tree: string | undefined
-  readonly maxMemory: string | undefined
-  readonly maxFrozen: string | undefined
   readonly json: boolean
 }
 
 /** Runs the command; the exit status. Throws TidemarkError. */
 export async function runVerify(args: VerifyArguments): Promise<number> {
-  const { tree, maxMemory, maxFrozen } = args
+  const { tree } = args
   const controller = new AbortController()
   abortOnSignals(controller)
   const result = await verify(
@@ -25,8 +24,7 @@ export async function runVerify(args: VerifyArguments): Promise<number> {
       : {
           pid: parseWhole('tree', tree, 1, MAX_PID),
           signal: controller.signal,
-          ...(maxMemory === undefined ? {} : { maxMemory: parseBytes('max-memory', maxMemory) }),
-          ...(maxFrozen === undefined ? {} : { maxFrozenMs: parseSeconds('max-frozen', maxFrozen) }),
+          ...tuningOptions(args),
         },
   )
   if (args.json) printJson(result)

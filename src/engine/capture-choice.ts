@@ -57,7 +57,8 @@ const COPIED_PART = 0.25
 export function estimateCapture(facts: CaptureFacts): Readonly<Record<CaptureMethod, number>> {
   const { held, huge, vmas, stored, unforked, staging, workers } = facts
   const copying = (pages: number): number =>
-    (COST_US.copiedPage * pages + (COST_US.streamedPage - COST_US.copiedPage) * Math.max(0, pages - staging)) /
+    (COST_US.copiedPage * pages +
+      (COST_US.streamedPage - COST_US.copiedPage) * Math.max(0, pages - staging)) /
     workers
   const tables = COST_US.forkedPage * (held - huge) + COST_US.hugePage * huge + COST_US.vma * vmas
   return { copy: copying(stored), fork: COST_US.fork + tables + copying(unforked) }
@@ -129,7 +130,8 @@ function gatherFacts(
 
 /** Why the process must not be forked; empty where it may. */
 function forkObstacle(target: TargetIdentity, facts: CaptureFacts, compares: boolean): string {
-  if (target.nsPid === 1) return 'the fork would stay a zombie of the process, which is init of its pid namespace'
+  if (target.nsPid === 1)
+    return 'the fork would stay a zombie of the process, which is init of its pid namespace'
   if (compares) return 'all pages are needed in staging memory, to be compared with the parent'
   const needed = facts.held * pageSize() * COPIED_PART
   const room = Math.min(availableMemory(), memoryHeadroom(target.pid))

@@ -13,6 +13,7 @@ import { codeOf, TidemarkError } from '../errors.js'
 import { freezerStateFile } from '../kernel/cgroups.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import { probeKernel } from '../kernel/features.js'
+import { pageSize } from '../kernel/page-size.js'
 import { unmapStaging } from '../kernel/staging.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-choice.js'
@@ -24,7 +25,6 @@ import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import {
-  BATCH_PAGES,
   checkProcesses,
   collectGarbage,
   mapStagingArea,
@@ -68,7 +68,7 @@ export async function captureTarget<T>(
     settings.onStep('surveyed')
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
     const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
-    area = mapStagingArea(settings.maxMemory, stagedPages(survey, capture), crew.size)
+    area = mapStagingArea(settings, stagedPages(survey, capture), crew.size)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
     const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd, capture })
@@ -152,7 +152,7 @@ function within(milliseconds: number): () => boolean {
 
 /** All that the frozen window needs. */
 function prepareWindow(
-  { shardPages, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
+  { shardPages, bufferSize, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
   target: TargetIdentity,
   { crew, survey, area, tracking, pagesFd, capture }: Made,
 ): WindowInput {
@@ -170,7 +170,7 @@ function prepareWindow(
     onStep,
     tracking,
     snapshotId: randomUUID(),
-    batchPages: BATCH_PAGES,
+    batchPages: bufferSize / pageSize(),
     stagingAddress: area.staging.address,
     stagingBytes: area.stagingBytes,
     pagesFd,

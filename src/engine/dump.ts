@@ -8,10 +8,10 @@ import { monotonicMicros } from '../kernel/clock.js'
 import { probeKernel } from '../kernel/features.js'
 import { examineTarget, type TargetIdentity } from '../kernel/target.js'
 import { captureTarget } from './capture.js'
-import { PAGES_NAME } from './images.js'
 import { prepareRecords } from './interval-record.js'
 import { settle, throwIfAborted, type DumpOptions, type DumpSettings } from './options.js'
-import { checkSpace, openImagesDirectory } from './prepare.js'
+import { createPagesFile } from './pages-file.js'
+import { openImagesDirectory } from './prepare.js'
 import type { DumpResult } from './result.js'
 import { save } from './save.js'
 import { closeTracking, planTracking } from './tracking.js'
@@ -84,10 +84,7 @@ async function snapshotOnce(
     try {
       if (tracking.tracker?.hasIntervals === true) prepareRecords()
       return await captureTarget(settings, target, tracking, begunUs, {
-        open: (survey) => {
-          checkSpace(images, survey)
-          return images.createFile(PAGES_NAME)
-        },
+        open: (survey) => createPagesFile(images, survey, settings.maxMemory),
         save: (window, taken) => save(images, settings, window, taken),
       })
     } finally {

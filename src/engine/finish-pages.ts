@@ -86,7 +86,15 @@ async function copyRunning(
   const reports = await crew.run(
     {
       ...{ kind: 'copy', pid: target.pid, tid: target.tid, plan, places: part.places },
-      ...{ pages: planPages(plan), batchPages, stagingAddress, stagedPages, streamAddress: stagingAddress + stagingBytes, pagesFd, gone },
+      ...{
+        pages: planPages(plan),
+        batchPages,
+        stagingAddress,
+        stagedPages,
+        streamAddress: stagingAddress + stagingBytes,
+        pagesFd,
+        gone,
+      },
     },
     () => {
       if (settings.signal?.aborted === true) crew.stop()

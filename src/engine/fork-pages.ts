@@ -75,11 +75,7 @@ function expectAll({ features, survey, crew }: WindowInput, { space }: Captured,
 }
 
 /** The same for a run that may reach over several chunks. */
-function isPresent(
-  { chunks, present }: ReturnType<typeof scanTarget>,
-  start: number,
-  end: number,
-): boolean {
+function isPresent({ chunks, present }: ReturnType<typeof scanTarget>, start: number, end: number): boolean {
   for (let page = start; page < end;) {
     const stop = Math.min(end, (Math.floor(page / CHUNK_PAGES) + 1) * CHUNK_PAGES)
     const slot = slotOfPage(chunks, page)

@@ -3,6 +3,7 @@ import { TidemarkError } from '../errors.js'
 import { TRACKER_NAMES, type TrackerName } from '../track/tracker.js'
 import type { CaptureMethod } from './capture-choice.js'
 import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
+import { pageSize } from '../kernel/page-size.js'
 
 /** What a dump is doing, for a progress bar. Never reported while the target stands still. */
 export interface DumpProgress {
@@ -28,6 +29,11 @@ export interface DumpOptions {
   readonly workers?: number
   /** Populated pages that one thread scans at a time. Default: by the target's size. */
   readonly shardPages?: number
+  /**
+   * Bytes that one thread copies, compares or writes at a time; a multiple of the page size, at most 64 MiB. Default
+   * 1 MiB. Each thread has a buffer of that size beside the staging memory.
+   */
+  readonly bufferSize?: number
   /**
    * Bytes of staging memory at most. What exceeds it is written while the target stands still. Default: the
    * least of 1 GiB, a quarter of available memory, and a quarter of what our cgroups leave us.
@@ -94,6 +100,7 @@ export interface DumpSettings {
   readonly imagesDir: string
   readonly workers: number
   readonly shardPages: number | undefined
+  readonly bufferSize: number
   readonly maxMemory: number
   readonly maxFrozenMs: number
   readonly timeoutMs: number
@@ -121,6 +128,9 @@ export const CAPTURES = ['auto', 'fork', 'copy'] as const
 const GIB = 2 ** 30
 const MAX_WORKERS = 256
 const MAX_PID = 2 ** 22
+/** Fits into a core's cache, so that a batch is copied once through it. */
+const DEFAULT_BUFFER_BYTES = 2 ** 20
+const MAX_BUFFER_BYTES = 2 ** 26
 
 /** Checks `options` and fills in defaults. Throws `BAD_OPTION`, naming the option. */
 export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
@@ -128,9 +138,10 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
   if (options.imagesDir === '') {
     throw new TidemarkError('BAD_OPTION', 'the images directory has no name', { option: 'imagesDir' })
   }
-  const { workers, shardPages, maxMemory, maxFrozenMs, timeoutMs } = options
+  const { workers, shardPages, bufferSize, maxMemory, maxFrozenMs, timeoutMs } = options
   if (workers !== undefined) checkWhole('workers', workers, 1, MAX_WORKERS)
   if (shardPages !== undefined) checkWhole('shardPages', shardPages, 1, 2 ** 31)
+  if (bufferSize !== undefined) checkBufferSize(bufferSize)
   if (maxMemory !== undefined) checkWhole('maxMemory', maxMemory, 0, Number.MAX_SAFE_INTEGER)
   if (maxFrozenMs !== undefined) checkWhole('maxFrozenMs', maxFrozenMs, 1, 2 ** 31 - 1)
   if (timeoutMs !== undefined) checkWhole('timeoutMs', timeoutMs, 1, 2 ** 31 - 1)
@@ -166,6 +177,7 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     imagesDir: options.imagesDir,
     workers: workers ?? Math.min(MAX_WORKERS, availableCpus()),
     shardPages,
+    bufferSize: bufferSize ?? DEFAULT_BUFFER_BYTES,
     maxMemory: maxMemory ?? Math.floor(Math.min(GIB, availableMemory() / 4, memoryHeadroom(process.pid) / 4)),
     maxFrozenMs: maxFrozenMs ?? 5_000,
     timeoutMs: timeoutMs ?? 10_000,
@@ -188,6 +200,17 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   throw new TidemarkError('INTERRUPTED', `interrupted (${name}); nothing was saved, the target runs on`, {
     signal: name,
   })
+}
+
+function checkBufferSize(value: number): void {
+  const size = pageSize()
+  if (value >= size && value <= MAX_BUFFER_BYTES && value % size === 0) return
+  throw new TidemarkError(
+    'BAD_OPTION',
+    `bufferSize (--buffer-size) must be a multiple of the page size, ${String(size)} bytes, and at most ` +
+      `${String(MAX_BUFFER_BYTES)}, not ${String(value)}`,
+    { option: 'bufferSize' },
+  )
 }
 
 function checkWhole(option: string, value: number, least: number, most: number): void {

@@ -18,11 +18,8 @@ import type { TargetIdentity } from '../kernel/target.js'
 import { rereadAddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
 import { checkTarget, copyPlanned, type WindowInput } from './frozen-window.js'
-import { throwIfAborted } from './options.js'
+import { throwIfAborted, type DumpSettings } from './options.js'
 import type { Survey } from './survey.js'
-
-/** Pages copied by one piece of work: 1 MiB of 4 KiB pages, which stays in a core's cache. */
-export const BATCH_PAGES = 256
 
 /** A running target grows: room for that beyond what the survey found. */
 const GROWTH = 1.05
@@ -65,11 +62,15 @@ export interface StagingArea {
 }
 
 /** Maps staging memory for `pages` pages, grown a little, at most `maxMemory` bytes. */
-export function mapStagingArea(maxMemory: number, pages: number, threads: number): StagingArea {
-  const batchBytes = BATCH_PAGES * pageSize()
+export function mapStagingArea(
+  { maxMemory, bufferSize }: Pick<DumpSettings, 'maxMemory' | 'bufferSize'>,
+  pages: number,
+  threads: number,
+): StagingArea {
   const expected = Math.ceil(pages * GROWTH) * pageSize() + GROWTH_BYTES
-  const stagingBytes = Math.floor(Math.min(maxMemory, expected) / batchBytes) * batchBytes
-  return { staging: mapStaging(stagingBytes + threads * batchBytes), stagingBytes }
+  const batches = Math.min(Math.floor(maxMemory / bufferSize), Math.ceil(expected / bufferSize))
+  const stagingBytes = batches * bufferSize
+  return { staging: mapStaging(stagingBytes + threads * bufferSize), stagingBytes }
 }
 
 /** Has the crew fault it in. Throws `INTERRUPTED`. */

@@ -13,14 +13,12 @@ import { finishPages, type FinishedPages } from './finish-pages.js'
 import type { WindowInput } from './frozen-window.js'
 import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
+import { trimPagesFile } from './pages-file.js'
 import type { Parent } from './parent.js'
 import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
 import { VERSION } from './version.js'
 import type { Taken } from './taken.js'
 import { findWarnings } from './warnings.js'
-
-/** Bytes that one write call takes. */
-const WRITE_BYTES = 2 ** 22
 
 /** Writes and publishes the snapshot. Throws `WRITE_FAILED`, `INTERRUPTED`; the images directory is the caller's to discard. */
 export async function save(
@@ -130,8 +128,8 @@ async function describe(
   }
 }
 
-/** Writes what was staged; resolves when every byte has been given to the kernel. */
-async function writePages(
+/** Writes what was staged, with all workers; resolves when every byte has been given to the kernel. */
+export async function writePages(
   settings: DumpSettings,
   window: WindowInput,
   { moves, stagedPages }: FinishedPages,
@@ -144,13 +142,15 @@ async function writePages(
     address: stagingAddress,
     moves,
     pages: stagedPages,
-    bufferPages: WRITE_BYTES / pageSize(),
+    bufferPages: window.batchPages,
   } as const
-  return await crew.run(job, () => {
+  const reports = await crew.run(job, () => {
     if (settings.signal?.aborted === true) crew.stop()
-    const doneBytes = Math.min(byteLength, crew.progress * WRITE_BYTES)
+    const doneBytes = Math.min(byteLength, crew.progress * settings.bufferSize)
     settings.onProgress({ step: 'write', doneBytes, totalBytes: byteLength })
   })
+  trimPagesFile(pagesFd)
+  return reports
 }
 
 type CapturedResult = Omit<

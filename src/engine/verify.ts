@@ -61,7 +61,7 @@ export interface Verification {
 /** Options of the comparison with a process. */
 export type CompareOptions = Pick<
   DumpOptions,
-  'pid' | 'workers' | 'maxMemory' | 'maxFrozenMs' | 'timeoutMs' | 'signal'
+  'pid' | 'workers' | 'shardPages' | 'bufferSize' | 'maxMemory' | 'maxFrozenMs' | 'timeoutMs' | 'signal'
 >
 
 const SHOWN = 10

@@ -63,7 +63,8 @@ export type InjectionStep =
   | 'uncovered'
 
 /** More of them, on the way to a fork: see kernel/fork. */
-export type ForkStep = 'exit frame' | 'go-between' | 'bound' | 'descriptors' | 'forked' | 'expendable' | 'gone'
+export type ForkStep =
+  'exit frame' | 'go-between' | 'bound' | 'descriptors' | 'forked' | 'expendable' | 'gone'
 
 /** How calls are run. */
 export interface InjectionOptions {

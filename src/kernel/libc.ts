@@ -102,6 +102,12 @@ export const memcmp = bind<[a: number, b: number, length: number]>('memcmp', 'in
   'uintptr_t',
   'ulong',
 ])
+/** fallocate(2). */
+export const fallocate = bind<[fd: number, mode: number, offset: number, length: number]>(
+  'fallocate64',
+  'int',
+  ['int', 'int', 'int64_t', 'int64_t'],
+)
 /** flock(2). */
 export const flock = bind<[fd: number, operation: number]>('flock', 'int', ['int', 'int'])
 /** sysconf(3). */

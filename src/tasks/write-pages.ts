@@ -1,7 +1,7 @@
 /** Writes staging memory to the pages file after the thaw, piece by piece, each to its final offset. */
 import { moveAt, type PageMoves } from '../core/page-moves.js'
 import { TidemarkError } from '../errors.js'
-import { EINTR, errno, errnoName, pwriteAt } from '../kernel/libc.js'
+import { addressOf, EINTR, errno, errnoName, memcmp, pwriteAt } from '../kernel/libc.js'
 import { pageSize } from '../kernel/page-size.js'
 import { CREW, takePiece } from './control.js'
 import type { WriteJob } from './jobs.js'
@@ -33,22 +33,46 @@ export function writePages(job: WriteJob, control: Int32Array): WriteCounts {
  *
  * @param address - where page 0 of those that are moved would lie in our memory
  */
-export function writeMoved(
-  fd: number,
-  address: number,
-  moves: PageMoves,
-  start: number,
-  end: number,
-): void {
+export function writeMoved(fd: number, address: number, moves: PageMoves, start: number, end: number): void {
   const size = pageSize()
   for (let move = moveAt(moves, start), at = start; at < end; move++) {
     const before = moves.beforePages[move] ?? 0
     const stop = Math.min(end, moves.beforePages[move + 1] ?? end)
     const from = (moves.fromPage[move] ?? 0) + at - before
     const to = (moves.toPage[move] ?? 0) + at - before
-    writeFully(fd, address + from * size, (stop - at) * size, to * size)
+    writeSparsely(fd, address + from * size, stop - at, to)
     at = stop
   }
+}
+
+/**
+ * Pages of a hole. A shorter one would cost more, by a further call, than it saves: about 0.5 (ext4) to 1.5
+ * microseconds a page. Looking at blocks of this size for zeros costs 1 ms a GiB where there are none.
+ */
+const HOLE_PAGES = 16
+
+/**
+ * Writes `pages` pages of our memory at `address` to file page `filePage`, but for blocks of zeros: a file has zeros where
+ * nothing was written. The last page is written always, so that the file ends where it should. Throws `WRITE_FAILED`.
+ */
+export function writeSparsely(fd: number, address: number, pages: number, filePage: number): void {
+  const size = pageSize()
+  const zeros = zeroBlock()
+  let start = 0
+  for (let at = 0; at + HOLE_PAGES < pages; at += HOLE_PAGES) {
+    if (memcmp(address + at * size, zeros, HOLE_PAGES * size) !== 0) continue
+    writeFully(fd, address + start * size, (at - start) * size, (filePage + start) * size)
+    start = at + HOLE_PAGES
+  }
+  writeFully(fd, address + start * size, (pages - start) * size, (filePage + start) * size)
+}
+
+let zeroMemory: Buffer | undefined
+
+/** Address of a block of zeros, which stays in the cache. */
+function zeroBlock(): number {
+  zeroMemory ??= Buffer.alloc(HOLE_PAGES * pageSize())
+  return addressOf(zeroMemory)
 }
 
 /** Writes `length` bytes of our memory at `address` to `offset` of the pages file. Throws `WRITE_FAILED`. */

@@ -91,7 +91,9 @@ describeIf(canRunRandomProgram, NO_RANDOM_PROGRAM)('a chain of snapshots of a ra
             for (let link = 1; link <= 4; link += 1) {
               await takeLink(victim, directory, link, trackedBy(tracker))
               if (link > 1)
-                expect(anonymousPages(victim.pid, join(directory, String(link)))).toBeLessThanOrEqual(IDLE_PAGES)
+                expect(anonymousPages(victim.pid, join(directory, String(link)))).toBeLessThanOrEqual(
+                  IDLE_PAGES,
+                )
             }
             await resume(victim.pid)
             await victim.request('step 100 1')

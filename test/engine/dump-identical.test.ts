@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { dump, type DumpOptions, type DumpResult } from '../../src/index.js'
+import { pageSize } from '../support/kernel-vmas.js'
 import { suspend } from '../support/processes.js'
 import { digests, expectSameMemory } from '../support/snapshots.js'
 import { withTempDir } from '../support/tool.js'
@@ -13,24 +14,29 @@ const SHARDS: readonly Partial<DumpOptions>[] = [32, 1000, 16_384].map((shardPag
   workers: 2,
   shardPages,
 }))
-const BUDGETS: readonly Partial<DumpOptions>[] = [0, 2 ** 20, 5 * 2 ** 20 + 1].map((maxMemory) => ({
-  workers: 3,
-  maxMemory,
+const BUFFERS: readonly Partial<DumpOptions>[] = [1, 3, 16_384].map((pages) => ({
+  workers: 2,
+  bufferSize: pages * pageSize(),
 }))
+const BUDGETS: readonly Partial<DumpOptions>[] = [
+  ...[0, 2 ** 20, 5 * 2 ** 20 + 1].map((maxMemory) => ({ workers: 3, maxMemory })),
+  { workers: 2, maxMemory: 10 * pageSize(), bufferSize: 3 * pageSize() },
+  { workers: 2, maxMemory: 2 ** 20, bufferSize: 2 ** 22 },
+]
 
 describe('pagemap, pages, mm and pstree', () => {
   it.each([
     ['hard', []],
     ['plain', ['--vmas', '50', '--pages-per-vma', '131', '--gap']],
-  ])('of %s are the same bytes for all workers, shards and memory budgets', async (name, args) => {
+  ])('of %s are the same bytes for all workers, shards, buffers and memory budgets', async (name, args) => {
     await withTempDir(async (directory) => {
       await withVictim(name, args, async ({ pid }) => {
         await suspend(pid)
         const results: DumpResult[] = []
         const seen = new Map<string, string>()
-        for (const [index, options] of [{}, ...WORKERS, ...SHARDS, ...BUDGETS].entries()) {
+        for (const [index, options] of [{}, ...WORKERS, ...SHARDS, ...BUFFERS, ...BUDGETS].entries()) {
           const imagesDir = join(directory, String(index))
-          const result = await dump({ pid, imagesDir, sync: false, ...options })
+          const result = await dump({ pid, imagesDir, sync: false, capture: 'copy', ...options })
           const found = digests(imagesDir, COMPARED)
           expect(Object.keys(found)).toHaveLength(4)
           seen.set(JSON.stringify(found), JSON.stringify(options))

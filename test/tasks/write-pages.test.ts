@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
@@ -6,7 +6,7 @@ import { memset, munmap } from '../../src/kernel/libc.js'
 import { mapStaging, unmapStaging } from '../../src/kernel/staging.js'
 import { noMoves, type PageMoves } from '../../src/core/page-moves.js'
 import { allocateControl, CREW } from '../../src/tasks/control.js'
-import { writeFully, writePages } from '../../src/tasks/write-pages.js'
+import { writeFully, writePages, writeSparsely } from '../../src/tasks/write-pages.js'
 import { runsOfPages } from '../core/builders.js'
 import { ownBytes, withOwnPages } from '../kernel/own-memory.js'
 import { pageSize } from '../support/kernel-vmas.js'
@@ -124,6 +124,50 @@ describe('writing pages', () => {
         const file = readFileSync(path)
         expect(file.subarray(0, 2 * PAGE).equals(Buffer.alloc(2 * PAGE))).toBe(true)
         expect(file.subarray(2 * PAGE).equals(ownBytes(address + 2 * PAGE, 2 * PAGE))).toBe(true)
+      })
+    })
+  })
+})
+
+describe('writing sparsely', () => {
+  /** Pages of a block that is left out. */
+  const HOLE = 16
+
+  it('leaves the same bytes as writing all, wherever zeros lie', async () => {
+    const spans = fc.array(fc.record({ pages: fc.integer({ min: 1, max: 40 }), zero: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 6,
+    })
+    await fc.assert(
+      fc.asyncProperty(spans, fc.integer({ min: 0, max: 3 }), async (parts, filePage) => {
+        const pages = parts.reduce((sum, part) => sum + part.pages, 0)
+        await withFile((fd, path) => {
+          withOwnPages(pages, (address) => {
+            let at = 0
+            for (const part of parts) {
+              if (!part.zero) number(address + at * PAGE, part.pages)
+              at += part.pages
+            }
+            writeSparsely(fd, address, pages, filePage)
+            const expected = Buffer.concat([Buffer.alloc(filePage * PAGE), ownBytes(address, pages * PAGE)])
+            expect(readFileSync(path).equals(expected)).toBe(true)
+          })
+        })
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('takes no space for blocks of zeros, but a byte that is not zero saves its block', async () => {
+    await withFile((fd) => {
+      withOwnPages(64 * HOLE, (address) => {
+        copyIn(address + 10 * HOLE * PAGE - 1, Buffer.from('1'), 1)
+        writeSparsely(fd, address, 64 * HOLE, 0)
+        const { size, blocks } = fstatSync(fd)
+        expect(size).toBe(64 * HOLE * PAGE)
+        // The block with the byte, the last one, and what the file system keeps for itself.
+        expect(blocks * 512).toBeLessThan(6 * HOLE * PAGE)
+        expect(blocks).toBeGreaterThan(0)
       })
     })
   })
