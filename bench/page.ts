@@ -11,6 +11,8 @@ import { formatNumber, formatRange, formatRatio, formatRuns, notesOf, peerOf, ra
 
 const WALL_PARTS = ['start-up', 'prepare', 'frozen', 'write', 'publish'] as const
 
+const CAPTURES = ['copy', 'fork'] as const
+
 /** The page for `results`. */
 export function resultsPage(results: Results): string {
   const { machine, measured, runs } = results
@@ -24,7 +26,7 @@ export function resultsPage(results: Results): string {
     'Frozen is how long the process stood still, wall is from the command line to the exit.</p>',
     ...ratioSection(measured),
     ...aimsSection(measured),
-    ...frozenLegend(measured),
+    ...legends(measured),
     ...places.map(([place, lines]) => placeSection(place, lines, measured)),
     ...notesSection(measured),
     '</body></html>\n',
@@ -47,12 +49,17 @@ function ratioSection(measured: readonly Measured[]): string[] {
     const ratio = ratioTo(one, peerOf(measured, one, 'criu'), 'frozen')
     if (ratio === undefined || !one.candidate.startsWith('tidemark')) return []
     const label = `${one.shape} ${one.target} ${one.candidate.replace('tidemark ', '')}`
-    return [{ label, value: ratio, min: ratio, max: ratio, parts: [] }]
+    const parts = CAPTURES.filter((name) => one.candidate.includes(name)).map((name) => ({
+      name,
+      value: ratio,
+    }))
+    return [{ label, value: ratio, min: ratio, max: ratio, parts }]
   })
   if (bars.length === 0) return []
   return [
     "<h2>Frozen time, as a part of CRIU's</h2><p>1 is as long as CRIU's in the same run.</p>",
-    barChart(bars, [], formatRatio),
+    legend(CAPTURES),
+    barChart(bars, CAPTURES, formatRatio),
   ]
 }
 
@@ -61,8 +68,11 @@ function aimsSection(measured: readonly Measured[]): string[] {
   return judged.length === 0 ? [] : ['<h2>Aims</h2>', htmlTable(AIMS_HEAD, aimsRows(judged))]
 }
 
-function frozenLegend(measured: readonly Measured[]): string[] {
-  return ['<h2>Every shape</h2>', `Frozen: ${legend(frozenParts(measured))}`, `Wall: ${legend(WALL_PARTS)}`]
+function legends(measured: readonly Measured[]): string[] {
+  return [
+    '<h2>Every shape</h2>',
+    `<div>Frozen: ${legend(frozenParts(measured))}</div><div>Wall: ${legend(WALL_PARTS)}</div>`,
+  ]
 }
 
 function placeSection(place: string, lines: readonly Measured[], all: readonly Measured[]): string {
