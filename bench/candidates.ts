@@ -1,7 +1,7 @@
 /** What is compared: Tidemark in several settings, and other tools. Each run is a process of its own. */
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { CAPTURES } from '../src/engine/options.js'
 import { decodeDumpStats } from '../src/image/stats.js'
 import { isFacts, numberFact, parseFacts, type Facts } from '../test/support/facts.js'
 import { TOOL_PATH } from '../test/support/tool.js'
@@ -20,20 +20,13 @@ export interface Candidate {
 }
 
 /** A way of taking the pages. */
-export type Capture = 'copy' | 'fork'
+export type Capture = (typeof CAPTURES)[number]
 
 const MIB = 2 ** 20
 
-/** The ways that this build knows; before there was a choice, pages were copied. */
-export function knownCaptures(): Capture[] {
-  const help = spawnSync(process.execPath, [TOOL_PATH, 'dump', '--help'], { encoding: 'utf8' }).stdout
-  return help.includes('--capture') ? ['copy', 'fork'] : ['copy']
-}
-
-/** Tidemark with `args`; `capture` is undefined for a build that knows but one way. */
-export function tidemark(name: string, args: readonly string[], capture?: Capture): Candidate {
-  const all = capture === undefined ? args : ['--capture', capture, ...args]
-  return { name, maker: 'tidemark', run: (pid, folder) => runTidemark(pid, folder, all) }
+/** Tidemark with `args`. */
+export function tidemark(name: string, args: readonly string[]): Candidate {
+  return { name, maker: 'tidemark', run: (pid, folder) => runTidemark(pid, folder, args) }
 }
 
 /** Runs `tidemark dump` once. */
@@ -130,7 +123,7 @@ function fallbackOf(result: Facts, args: readonly string[]): string | undefined 
   if (!isFacts(capture) || place === -1) return undefined
   const { method, why } = capture
   const wanted = args[place + 1] ?? ''
-  return method === wanted ? undefined : `not by ${wanted} but by ${String(method)}: ${String(why)}`
+  return method === wanted ? undefined : `${wanted} became ${String(method)}: ${String(why)}`
 }
 
 function factsOf(facts: Facts, key: string): Facts {

@@ -37,7 +37,7 @@ function changesTable(changes: readonly Change[]): string {
       formatRange(change.before),
       formatMedian(change.after),
       formatRange(change.after),
-      change.overlap ? 'overlap: may be chance' : 'apart',
+      change.mayBeChance ? 'may be chance' : 'apart',
     ]),
   )
 }

@@ -11,8 +11,8 @@ export interface Change {
   readonly after: Spread
   /** Median after, as a part of the median before: above 1 is slower. */
   readonly ratio: number
-  /** The ranges overlap: it may be chance. */
-  readonly overlap: boolean
+  /** The ranges overlap, or there is but one run and so no range. */
+  readonly mayBeChance: boolean
 }
 
 /** Two results, compared. */
@@ -64,7 +64,7 @@ export function compareResults(
 
 /** The greatest ratio among what became slower beyond the ranges of both; 1 where nothing did. */
 export function worstRatio({ slower }: Comparison): number {
-  return Math.max(1, ...slower.filter(({ overlap }) => !overlap).map(({ ratio }) => ratio))
+  return Math.max(1, ...slower.filter(({ mayBeChance }) => !mayBeChance).map(({ ratio }) => ratio))
 }
 
 /** Whether `figure` is one of `wanted`. */
@@ -80,8 +80,9 @@ function changesOf(before: Measured, after: Measured, wanted: readonly string[])
       const old = before.figures[figure]
       if (old === undefined || old.median <= 0 || spread.median <= 0) return []
       const overlap = spread.min <= old.max && old.min <= spread.max
+      const mayBeChance = overlap || Math.min(before.runs, after.runs) < 2
       const ratio = spread.median / old.median
-      return [{ shape, target, candidate, figure, before: old, after: spread, ratio, overlap }]
+      return [{ shape, target, candidate, figure, before: old, after: spread, ratio, mayBeChance }]
     })
 }
 

@@ -2,7 +2,6 @@
  * Increments: how long the target stands, by tracker and by how much of it changed since the parent, and what the first
  * write to a page costs the target afterwards.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { untrack } from '../src/index.js'
 import type { TrackerName } from '../src/track/tracker.js'
@@ -14,6 +13,7 @@ import { warmBytes } from './estimate.js'
 import type { Measured, Run } from './figures.js'
 import { fileSystemOf, warmMemory } from './machine.js'
 import { isDone, measuredOf, type Tally } from './measurement.js'
+import { withScratch } from './scratch.js'
 import { bytesOf, stagingFor, type Shape } from './shapes.js'
 
 /** Which pages the target writes before an increment. */
@@ -24,8 +24,6 @@ export interface IncrementPlan {
   readonly shape: Shape
   readonly trackers: readonly TrackerName[]
   readonly captures: readonly Capture[]
-  /** Whether this build takes `--capture`. */
-  readonly hasCapture: boolean
   /** Parts of the memory that are written before each increment. */
   readonly ratios: readonly number[]
   readonly patterns: readonly Pattern[]
@@ -89,7 +87,9 @@ async function measureKind(victim: LoneVictim, plan: IncrementPlan, kind: Kind):
   const tally: Tally = { candidate: `${kind.tracker} ${kind.capture}`, runs: [] }
   const most = MAX_ROUNDS * plan.runs
   try {
-    while (!isDone(tally, plan.runs, tally.runs.length >= most)) await takeChain(victim, plan, kind, tally)
+    while (!isDone(tally, plan.runs, tally.runs.length >= most)) {
+      await withScratch(plan.parent, (folder) => takeChain(victim, plan, kind, tally, folder))
+    }
   } catch (error) {
     tally.failure = String(error)
     console.error(tally.failure)
@@ -101,16 +101,18 @@ async function measureKind(victim: LoneVictim, plan: IncrementPlan, kind: Kind):
 }
 
 /** A full dump, and increments on it, each after the target has written; until there are enough, or the chain is large. */
-async function takeChain(victim: LoneVictim, plan: IncrementPlan, kind: Kind, tally: Tally): Promise<void> {
-  const folder = mkdtempSync(join(plan.parent, 'tidemark-increments-'))
+async function takeChain(
+  victim: LoneVictim,
+  plan: IncrementPlan,
+  kind: Kind,
+  tally: Tally,
+  folder: string,
+): Promise<void> {
   const most = MAX_ROUNDS * plan.runs
   const links = Math.max(1, Math.floor(CHAIN_BYTES / Math.max(1, bytesOf(plan.shape) * kind.ratio)))
   // The tracker that compares contents has every page in hand.
   const stored = bytesOf(plan.shape) * (kind.tracker === 'content' ? 1 : kind.ratio)
-  const args = [
-    ...['--max-memory', stagingFor(plan.shape), '--tracker', kind.tracker],
-    ...(plan.hasCapture ? ['--capture', kind.capture] : []),
-  ]
+  const args = ['--max-memory', stagingFor(plan.shape), '--tracker', kind.tracker, '--capture', kind.capture]
   try {
     warmMemory(warmBytes(bytesOf(plan.shape)))
     await runTidemark(victim.pid, join(folder, '0'), [...args, '--track-mem'])
@@ -123,7 +125,6 @@ async function takeChain(victim: LoneVictim, plan: IncrementPlan, kind: Kind, ta
       )
     }
   } finally {
-    rmSync(folder, { recursive: true, force: true })
     await untrack({ pid: victim.pid })
   }
 }

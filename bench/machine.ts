@@ -55,11 +55,18 @@ export function busySeconds(): number {
   return (user + nice + system + irq + softirq) / 100
 }
 
-/** CPU time of all children of this process that have ended, and of theirs, in seconds. source: proc_pid_stat(5) cutime, cstime */
-export function childCpuSeconds(): number {
-  const stat = readFileSync('/proc/self/stat', 'latin1')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[13]) + Number(fields[14])) / 100
+/**
+ * CPU time of a process and of its children that have ended, in seconds; 0 where it is gone.
+ * source: proc_pid_stat(5) utime, stime, cutime, cstime
+ */
+export function cpuSeconds(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100
+  } catch {
+    return 0
+  }
 }
 
 /**

@@ -1,11 +1,11 @@
 /** Runs of several candidates on one victim, in turn, until each has enough that nobody disturbed. */
-import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { withLoneVictim, type LoneVictim } from '../test/support/lone-victim.js'
 import { runOnce, type Candidate } from './candidates.js'
 import { estimateSeconds, warmBytes } from './estimate.js'
 import { chooseRuns, spreadsOf, type Measured, type Run } from './figures.js'
 import { fileSystemOf, warmMemory } from './machine.js'
+import { withScratch } from './scratch.js'
 import { bytesOf, type Shape } from './shapes.js'
 
 /** A run that other processes disturbed more than this, as a part of all cores' time, is taken again. */
@@ -58,7 +58,6 @@ export async function measureShape(
   parent: string,
   wanted: number,
 ): Promise<Measured[]> {
-  const folder = mkdtempSync(join(parent, 'tidemark-bench-'))
   const tallies = candidates.map((candidate): [Candidate, Tally] => [
     candidate,
     { candidate: candidate.name, runs: [] },
@@ -69,7 +68,7 @@ export async function measureShape(
     const outOfTime = performance.now() > deadline
     return tallies.every(([, tally]) => isDone(tally, wanted, outOfTime))
   }
-  const takeTurns = async (victim: LoneVictim): Promise<void> => {
+  const takeTurns = async (victim: LoneVictim, folder: string): Promise<void> => {
     while (!isOver()) {
       for (const [candidate, tally] of tallies) {
         if (isDone(tally, wanted, performance.now() > deadline)) continue
@@ -77,11 +76,9 @@ export async function measureShape(
       }
     }
   }
-  try {
-    while (!isOver()) await withLoneVictim(shape.victim, shape.args, takeTurns)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  await withScratch(parent, async (folder) => {
+    while (!isOver()) await withLoneVictim(shape.victim, shape.args, (victim) => takeTurns(victim, folder))
+  })
   const place = { shape: shape.name, target: fileSystemOf(parent) }
   return tallies.map(([, tally]) => measuredOf(tally, wanted, place))
 }

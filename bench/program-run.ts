@@ -2,7 +2,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { busySeconds, childCpuSeconds } from './machine.js'
+import { sendSignal } from '../test/support/processes.js'
+import { busySeconds, cpuSeconds } from './machine.js'
 import { withStoppedTime } from './stopped-time.js'
 
 /** What a run came to. */
@@ -24,22 +25,24 @@ const ERROR_LENGTH = 300
 
 /** Runs `program` while `victim` is watched. Throws with the last words of its stderr where it fails or takes too long. */
 export async function runProgram(program: string, args: readonly string[], victim: number): Promise<Ended> {
-  const { result, stoppedMs } = await withStoppedTime(victim, () => runWatched(program, args))
+  const { result, stoppedMs } = await withStoppedTime(victim, () => runTimed(program, args, victim))
   return { ...result, stoppedMs }
 }
 
-async function runWatched(program: string, args: readonly string[]): Promise<Omit<Ended, 'stoppedMs'>> {
+async function runTimed(
+  program: string,
+  args: readonly string[],
+  victim: number,
+): Promise<Omit<Ended, 'stoppedMs'>> {
+  // An idle victim works only for the candidate, e.g. to fork.
+  const oursNow = (): number => cpuSeconds(process.pid) + cpuSeconds(victim)
+  const oursBefore = oursNow()
   const busyBefore = busySeconds()
-  const ownBefore = process.cpuUsage()
-  const childrenBefore = childCpuSeconds()
   const begun = performance.now()
-  // A group of its own, so that what a script has started ends with it at the time limit.
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const { stdout, peakBytes } = await finish(child, `${program} ${args.join(' ')}`)
   const wallMs = performance.now() - begun
-  const own = process.cpuUsage(ownBefore)
-  const ours = childCpuSeconds() - childrenBefore + (own.user + own.system) / 1e6
-  const others = Math.max(0, busySeconds() - busyBefore - ours)
+  const others = Math.max(0, busySeconds() - busyBefore - (oursNow() - oursBefore))
   return { wallMs, stdout, peakBytes, disturbance: others / (wallMs / 1000) / availableParallelism() }
 }
 
@@ -58,7 +61,8 @@ async function finish(
   }, SAMPLE_MS)
   const timer = setTimeout(() => {
     stderr = `not done after ${TIMEOUT_MS / 1000} s`
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+    // gcore is a script, and what it has started would go on.
+    if (pid !== undefined) for (const one of [...childrenOf(pid), pid]) sendSignal(one, 'SIGKILL')
   }, TIMEOUT_MS)
   try {
     const status = await new Promise<number | null>((resolve, reject) => {

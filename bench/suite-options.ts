@@ -1,6 +1,8 @@
 /** The options of the benchmark of whole dumps. */
 import { tmpdir } from 'node:os'
 import yargs from 'yargs'
+import { CAPTURES } from '../src/engine/options.js'
+import type { Capture } from './candidates.js'
 
 /** What to measure, and where the results go. */
 export interface SuiteOptions {
@@ -14,6 +16,9 @@ export interface SuiteOptions {
   readonly all: boolean
   readonly aims: boolean
   readonly increments: boolean
+  /** The process whose increments are measured. */
+  readonly shape: string
+  readonly captures: readonly Capture[]
   /** Numbers of workers beside the default one. */
   readonly workers: readonly number[]
   readonly list: boolean
@@ -48,6 +53,13 @@ export async function parseSuiteOptions(args: readonly string[]): Promise<SuiteO
         default: false,
         describe: 'increments instead, by tracker and what changed',
       },
+      shape: { type: 'string', default: '1g-100', describe: 'the shape whose increments are measured' },
+      capture: {
+        array: true,
+        choices: CAPTURES,
+        default: ['copy', 'fork'] as const,
+        describe: 'how pages are taken',
+      },
       workers: { type: 'string', default: '', describe: 'numbers of workers to measure too, e.g. 1,2,4' },
       list: {
         type: 'boolean',
@@ -64,6 +76,7 @@ export async function parseSuiteOptions(args: readonly string[]): Promise<SuiteO
   return {
     ...options,
     only: words(options.only),
+    captures: options.capture,
     workers: words(options.workers).map(Number),
     json: options.json,
     html: options.html,

@@ -4,7 +4,7 @@ import { probeAsyncProtect } from '../src/kernel/async-protect.js'
 import { probeKernel } from '../src/kernel/features.js'
 import { TRACKER_NAMES, type TrackerName } from '../src/track/tracker.js'
 import { AIM_PATTERN, AIM_RATIOS, AIM_SHAPES } from './aims.js'
-import { knownCaptures, tidemark, type Candidate, type Capture } from './candidates.js'
+import { tidemark, type Candidate, type Capture } from './candidates.js'
 import { estimateSeconds } from './estimate.js'
 import { countDumps, type IncrementPlan } from './increments.js'
 import { peersFrom } from './peers.js'
@@ -28,10 +28,9 @@ const RATIOS = [0.001, 0.01, 0.1, 1]
 
 /** The plan for `options`. */
 export function planSuite(options: SuiteOptions): SuitePlan {
-  const captures = knownCaptures()
   return {
-    full: options.increments ? [] : planFull(options, captures),
-    increments: planIncrements(options, captures),
+    full: options.increments ? [] : planFull(options),
+    increments: planIncrements(options),
   }
 }
 
@@ -66,13 +65,13 @@ export function listPlan({ full, increments }: SuitePlan): string[] {
   ]
 }
 
-function planFull(options: SuiteOptions, captures: readonly Capture[]): FullPlan[] {
-  const { tmpfs, disk, all, aims, only } = options
+function planFull(options: SuiteOptions): FullPlan[] {
+  const { tmpfs, disk, all, aims, only, captures } = options
   const peers = peersFrom(options.against)
   return SHAPES.filter(({ name }) => isSelected(name, only) && (!aims || AIM_SHAPES.includes(name))).flatMap(
     (shape) => {
       const onDisk = all || shape.targets === 'both'
-      return [tmpfs, ...(onDisk ? [disk] : [])].map((parent) => {
+      return [...new Set(onDisk ? [tmpfs, disk] : [tmpfs])].map((parent) => {
         const counts = parent === tmpfs && !aims ? workerCounts(shape, options) : []
         const able = peers.filter(({ maker }) => maker !== 'gcore' || shape.gcore)
         return { shape, parent, candidates: [...tidemarks(shape, captures, counts), ...able] }
@@ -83,17 +82,16 @@ function planFull(options: SuiteOptions, captures: readonly Capture[]): FullPlan
 
 /** Tidemark by each way of capture, with its default number of workers and with each of `workers`. */
 function tidemarks(shape: Shape, captures: readonly Capture[], workers: readonly number[]): Candidate[] {
-  const staging = ['--max-memory', stagingFor(shape)]
   return captures.flatMap((capture) => {
-    const option = captures.length > 1 ? capture : undefined
+    const args = ['--capture', capture, '--max-memory', stagingFor(shape)]
     return [
-      tidemark(`tidemark ${capture}`, staging, option),
+      tidemark(`tidemark ${capture}`, args),
       ...workers.map((count) =>
-        tidemark(
-          `tidemark ${capture}, ${count} worker${count === 1 ? '' : 's'}`,
-          [...staging, '--workers', String(count)],
-          option,
-        ),
+        tidemark(`tidemark ${capture}, ${count} worker${count === 1 ? '' : 's'}`, [
+          ...args,
+          '--workers',
+          String(count),
+        ]),
       ),
     ]
   })
@@ -106,9 +104,9 @@ function workerCounts({ scaling }: Shape, { workers, all }: SuiteOptions): reado
   return scaling && cores > 1 ? [1] : []
 }
 
-function planIncrements(options: SuiteOptions, captures: readonly Capture[]): IncrementPlan[] {
-  const { runs, tmpfs, aims, all, increments, only } = options
-  const common = { runs, parent: tmpfs, hasCapture: captures.length > 1 }
+function planIncrements(options: SuiteOptions): IncrementPlan[] {
+  const { runs, tmpfs, aims, all, increments, only, shape, captures } = options
+  const common = { runs, parent: tmpfs }
   const trackers = workingTrackers()
   if (aims) {
     return AIM_SHAPES.filter((name) => isSelected(name, only) && trackers.includes('uffd-wp')).map(
@@ -127,7 +125,7 @@ function planIncrements(options: SuiteOptions, captures: readonly Capture[]): In
   return [
     {
       ...common,
-      shape: shapeNamed('1g-100'),
+      shape: shapeNamed(shape),
       trackers: selected,
       captures,
       ratios: RATIOS,

@@ -27,7 +27,7 @@ export async function runSuite(args: readonly string[]): Promise<void> {
   try {
     await measureAll(plan, options, measured)
   } finally {
-    // What was measured before an error or an interruption counts too.
+    // What was measured before an error counts too.
     report(measured, options)
     const results = resultsOf(machine, options.runs, measured)
     if (options.json !== undefined) writeResults(options.json, results)

@@ -34,11 +34,17 @@ describe('the comparison of two results', () => {
     const before = [measured({ frozen: spread(100, 90, 150), wall: spread(1000, 990, 1010) })]
     const after = [measured({ frozen: spread(140, 130, 160), wall: spread(1200, 1100, 1300) })]
     const comparison = compareResults(before, after, OPTIONS)
-    expect(comparison.slower.map(({ figure, overlap }) => [figure, overlap])).toEqual([
+    expect(comparison.slower.map(({ figure, mayBeChance }) => [figure, mayBeChance])).toEqual([
       ['frozen', true],
       ['wall', false],
     ])
     expect(worstRatio(comparison)).toBe(1.2)
+  })
+
+  test('one run has no range, and may be chance', () => {
+    const before = [measured({ frozen: spread(100) }, { runs: 1 })]
+    const { slower } = compareResults(before, [measured({ frozen: spread(200) })], OPTIONS)
+    expect(slower.map(({ mayBeChance }) => mayBeChance)).toEqual([true])
   })
 
   test('where nothing became slower the worst ratio is 1', () => {
