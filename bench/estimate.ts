@@ -4,7 +4,10 @@ import { bytesOf, type Shape } from './shapes.js'
 
 const GIB = 2 ** 30
 
-/** gcore's start has the symbols of the victim in it, which is Node. Seconds on an idle machine with two cores, to tmpfs: the start, each GiB, and each thousand VMAs. */
+/**
+ * Seconds on an idle machine with two cores, to tmpfs: the start, each GiB, and each thousand VMAs.
+ * gcore's start has the symbols of the victim in it, which is Node.
+ */
 const COST: Readonly<
   Record<Maker, { readonly start: number; readonly perGib: number; readonly perThousandVmas: number }>
 > = {

@@ -17,7 +17,7 @@ svg .label { text-anchor: end; }
 .rest { fill: #8d99a5; }
 .part0 { fill: #4e79a7; } .part1 { fill: #f28e2b; } .part2 { fill: #76b7b2; } .part3 { fill: #e15759; }
 .part4 { fill: #59a14f; } .part5 { fill: #edc948; } .part6 { fill: #b07aa1; } .part7 { fill: #ff9da7; }
-.part8 { fill: #9c755f; } .part9 { fill: #86bcb6; }
+.part8 { fill: #9c755f; } .part9 { fill: #2f6f8f; }
 .legend { display: inline; } .legend span { margin-right: .9em; white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block; overflow-x: auto; }
 td, th { border-bottom: 1px solid var(--line); padding: .2em .7em; text-align: left; white-space: nowrap; }
