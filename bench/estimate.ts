@@ -13,7 +13,7 @@ const COST: Readonly<
 > = {
   tidemark: { start: 0.6, perGib: 0.8, perThousandVmas: 0.05 },
   criu: { start: 0.1, perGib: 0.7, perThousandVmas: 0.02 },
-  gcore: { start: 1.5, perGib: 0.7, perThousandVmas: 0.04 },
+  gcore: { start: 1.5, perGib: 0.7, perThousandVmas: 0.1 },
 }
 const WARMING = { start: 0.1, perGib: 0.5 }
 const VICTIM = { start: 0.3, perGib: 0.6 }
