@@ -1,96 +1,92 @@
-/** What is compared: Tidemark in several settings, and CRIU where it is given. Each run is a process of its own. */
-import { spawn } from 'node:child_process'
+/** What is compared: Tidemark in several settings, and other tools. Each run is a process of its own. */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import type { CAPTURES } from '../src/engine/options.js'
 import { decodeDumpStats } from '../src/image/stats.js'
+import { isFacts, numberFact, parseFacts, type Facts } from '../test/support/facts.js'
 import { TOOL_PATH } from '../test/support/tool.js'
-import { busySeconds, cpuSeconds } from './machine.js'
+import type { Run } from './figures.js'
+import { runProgram, type Ended } from './program-run.js'
 
-/** Figures of one run. Times in milliseconds. */
-export interface Run {
-  readonly frozenMs: number
-  /** From the command line to its exit. */
-  readonly wallMs: number
-  readonly scanMs?: number
-  readonly planMs?: number
-  readonly captureMs?: number
-  readonly writeMs?: number
-  readonly prepareMs?: number
-  /** Largest resident memory that was seen. */
-  readonly peakBytes?: number
-  /** Part of all cores' time that other processes took meanwhile. */
-  readonly disturbance: number
-}
+/** Who made a candidate. */
+export type Maker = 'tidemark' | 'criu' | 'gcore'
 
 /** One thing to measure. */
 export interface Candidate {
   readonly name: string
+  readonly maker: Maker
   /** Dumps `pid` into the directory `folder`, which is not there yet. */
   readonly run: (pid: number, folder: string) => Promise<Run>
 }
 
-interface Ended {
-  readonly wallMs: number
-  readonly stdout: string
-  readonly peakBytes: number
-  readonly disturbance: number
-}
+/** A way of taking the pages. */
+export type Capture = (typeof CAPTURES)[number]
+
+const MIB = 2 ** 20
 
 /** Tidemark with `args`. */
 export function tidemark(name: string, args: readonly string[]): Candidate {
-  return {
-    name,
-    run: async (pid, folder) => {
-      const command = [TOOL_PATH, 'dump', '-t', String(pid), '-D', folder, '--json', '--no-sync', ...args]
-      const ended = await runProgram(process.execPath, command)
-      const { frozen, wall } = parseResult(ended.stdout)
-      return {
-        frozenMs: wall.frozenUs / 1000,
-        wallMs: ended.wallMs,
-        scanMs: frozen.scanUs / 1000,
-        planMs: frozen.planUs / 1000,
-        captureMs: frozen.captureUs / 1000,
-        writeMs: wall.writeUs / 1000,
-        prepareMs: wall.prepareUs / 1000,
-        peakBytes: ended.peakBytes,
-        disturbance: ended.disturbance,
-      }
+  return { name, maker: 'tidemark', run: (pid, folder) => runTidemark(pid, folder, args) }
+}
+
+/** Runs `tidemark dump` once. */
+export async function runTidemark(pid: number, folder: string, args: readonly string[]): Promise<Run> {
+  const command = ['dump', '-t', String(pid), '-D', folder, '--json', '--no-sync', '--max-frozen', '60']
+  const ended = await runProgram(process.execPath, [TOOL_PATH, ...command, ...args], pid)
+  const result = parseFacts(ended.stdout)
+  const wall = factsOf(result, 'wall')
+  const { frozen = 0, total = 0, ...rest } = millisOf(wall)
+  const note = fallbackOf(result, args)
+  return runOf(
+    ended,
+    {
+      frozen,
+      // Node's start, the modules, and the end of the threads.
+      'start-up': ended.wallMs - total,
+      work: total,
+      stored: numberFact(result, 'pagesStored'),
+      ...prefixed('frozen: ', millisOf(factsOf(result, 'frozen'))),
+      ...prefixed('wall: ', rest),
     },
-  }
-}
-
-interface TidemarkTimes {
-  readonly frozen: { readonly scanUs: number; readonly planUs: number; readonly captureUs: number }
-  readonly wall: { readonly frozenUs: number; readonly writeUs: number; readonly prepareUs: number }
-}
-
-function parseResult(stdout: string): TidemarkTimes {
-  const result: unknown = JSON.parse(stdout)
-  if (!isResult(result)) throw new Error(`no result: ${stdout}`)
-  return result
-}
-
-function isResult(value: unknown): value is TidemarkTimes {
-  return typeof value === 'object' && value !== null && 'frozen' in value && 'wall' in value
+    note,
+  )
 }
 
 /** The criu at `path`; its own stats-dump tells how long the process stood still. */
 export function criu(path: string): Candidate {
   return {
     name: 'criu',
+    maker: 'criu',
     run: async (pid, folder) => {
       mkdirSync(folder)
       const command = ['dump', '-t', String(pid), '-D', folder, '--leave-running', '--shell-job', '-v0']
-      const ended = await runProgram(path, command)
+      const ended = await runProgram(path, command, pid)
       const stats = decodeDumpStats(readFileSync(join(folder, 'stats-dump')), 'stats-dump')
-      return {
-        frozenMs: stats.frozenTimeUs / 1000,
-        wallMs: ended.wallMs,
-        captureMs: stats.memdumpTimeUs / 1000,
-        peakBytes: ended.peakBytes,
-        disturbance: ended.disturbance,
-      }
+      // Its clock for frozen_time starts where that for freezing_time ends; ours has both. source: criu/seize.c
+      const frozen = (stats.freezingTimeUs + stats.frozenTimeUs) / 1000
+      return runOf(ended, {
+        frozen,
+        // All that it does to the dump it does while the process stands: what is left is its beginning and its end.
+        'start-up': ended.wallMs - frozen,
+        work: frozen,
+        'frozen: seize': stats.freezingTimeUs / 1000,
+        'frozen: capture': stats.memdumpTimeUs / 1000,
+        stored: stats.pagesWritten,
+      })
+    },
+  }
+}
+
+/** gdb's gcore at `path`. It tells nothing: what is frozen is what was seen. */
+export function gcore(path: string): Candidate {
+  return {
+    name: 'gcore',
+    maker: 'gcore',
+    run: async (pid, folder) => {
+      mkdirSync(folder)
+      const ended = await runProgram(path, ['-o', join(folder, 'core'), String(pid)], pid)
+      const { stoppedMs, wallMs } = ended
+      return runOf(ended, { frozen: stoppedMs, 'start-up': wallMs - stoppedMs, work: stoppedMs })
     },
   }
 }
@@ -105,47 +101,46 @@ export async function runOnce(candidate: Candidate, pid: number, folder: string)
   }
 }
 
-const SAMPLE_MS = 5
-
-/** Runs a program to its end, sampling its memory and CPU time. Throws with its stderr where it fails. */
-async function runProgram(program: string, args: readonly string[]): Promise<Ended> {
-  const busyBefore = busySeconds()
-  const ownBefore = process.cpuUsage()
-  const begun = performance.now()
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-  const pid = child.pid ?? 0
-  let stdout = ''
-  let stderr = ''
-  let peakBytes = 0
-  let cpu = 0
-  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()))
-  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()))
-  const sampler = setInterval(() => {
-    peakBytes = Math.max(peakBytes, peakOf(pid))
-    cpu = Math.max(cpu, cpuSeconds(pid))
-  }, SAMPLE_MS)
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', resolve)
-  })
-  clearInterval(sampler)
-  const wallMs = performance.now() - begun
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${String(status)}: ${stderr}`)
-  const own = process.cpuUsage(ownBefore)
-  const others = busySeconds() - busyBefore - cpu - (own.user + own.system) / 1e6
+function runOf(ended: Ended, figures: Record<string, number>, note?: string): Run {
+  const common = {
+    wall: ended.wallMs,
+    stopped: ended.stoppedMs,
+    peak: ended.peakBytes / MIB,
+    disturbance: ended.disturbance,
+  }
   return {
-    wallMs,
-    stdout,
-    peakBytes,
-    disturbance: Math.max(0, others) / (wallMs / 1000) / availableParallelism(),
+    figures: { ...figures, ...common },
+    disturbance: ended.disturbance,
+    ...(note === undefined ? {} : { note }),
   }
 }
 
-function peakOf(pid: number): number {
-  try {
-    const line = /^VmHWM:\s*(\d+) kB/m.exec(readFileSync(`/proc/${String(pid)}/status`, 'latin1'))
-    return Number(line?.[1] ?? 0) * 1024
-  } catch {
-    return 0
-  }
+/** What Tidemark says where it did something else than `args` ask for: a full dump, or another way of capture. */
+function fallbackOf(result: Facts, args: readonly string[]): string | undefined {
+  const { capture, fullBecause } = result
+  if (typeof fullBecause === 'string' && fullBecause !== '') return `a full dump: ${fullBecause}`
+  const place = args.indexOf('--capture')
+  if (!isFacts(capture) || place === -1) return undefined
+  const { method, why } = capture
+  const wanted = args[place + 1] ?? ''
+  return method === wanted ? undefined : `${wanted} became ${String(method)}: ${String(why)}`
+}
+
+function factsOf(facts: Facts, key: string): Facts {
+  const value = facts[key]
+  if (!isFacts(value)) throw new Error(`no ${key} in ${JSON.stringify(facts)}`)
+  return value
+}
+
+/** `{scanUs: 1500}` as `{scan: 1.5}`: so a new step needs no change here. */
+function millisOf(times: Facts): Record<string, number> {
+  return Object.fromEntries(
+    Object.keys(times)
+      .filter((key) => key.endsWith('Us'))
+      .map((key) => [key.slice(0, -2), numberFact(times, key) / 1000]),
+  )
+}
+
+function prefixed(prefix: string, figures: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(figures).map(([name, value]) => [`${prefix}${name}`, value]))
 }

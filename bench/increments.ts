@@ -1,160 +1,149 @@
 /**
  * Increments: how long the target stands, by tracker and by how much of it changed since the parent, and what the first
  * write to a page costs the target afterwards.
- *
- *   npm run bench -- --increments [--gib 4] [--runs 5] [--only uffd-wp]
  */
-import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { dump, untrack, type DumpResult } from '../src/index.js'
+import { untrack } from '../src/index.js'
 import type { TrackerName } from '../src/track/tracker.js'
 import { numberFact } from '../test/support/facts.js'
 import { withLoneVictim, type LoneVictim } from '../test/support/lone-victim.js'
+import { incrementName } from './aims.js'
+import { runTidemark, type Capture } from './candidates.js'
+import { warmBytes } from './estimate.js'
+import type { Measured, Run } from './figures.js'
+import { fileSystemOf, warmMemory } from './machine.js'
+import { isDone, measuredOf, type Tally } from './measurement.js'
+import { withScratch } from './scratch.js'
+import { bytesOf, stagingFor, type Shape } from './shapes.js'
 
-const PAGES_PER_GIB = 262_144
-const VMAS_PER_GIB = 250
-const RATIOS = [0.001, 0.01, 0.1, 1]
+/** Which pages the target writes before an increment. */
+export type Pattern = 'scattered' | 'dense'
 
-/** How to measure. */
-export interface IncrementOptions {
-  readonly gib: number
-  readonly runs: number
+/** What is measured on one victim. */
+export interface IncrementPlan {
+  readonly shape: Shape
   readonly trackers: readonly TrackerName[]
+  readonly captures: readonly Capture[]
+  /** Parts of the memory that are written before each increment. */
+  readonly ratios: readonly number[]
+  readonly patterns: readonly Pattern[]
+  readonly runs: number
   /** Where images go. */
-  readonly folder: string
+  readonly parent: string
 }
 
-/** Medians of one kind of increment. Times in milliseconds. */
-export interface IncrementFigures {
-  readonly tracker: string
-  readonly pattern: 'first' | 'scattered' | 'dense'
+/** One kind of increment. */
+interface Kind {
+  readonly tracker: TrackerName
+  readonly capture: Capture
   readonly ratio: number
-  readonly storedPages: number
-  readonly frozenMs: number
-  readonly frozenMsPerGib: number
-  readonly scanMs: number
-  readonly planMs: number
-  readonly captureMs: number
-  readonly resetMs: number
-  /** Microseconds that the target took for its first write to each page, on average. */
-  readonly writeUsPerPage: number
+  readonly pattern: Pattern
 }
 
-interface Sample {
-  readonly result: DumpResult
-  readonly writeUsPerPage: number
-}
+/** Runs that were disturbed are made up for by so many times the wanted ones at most. */
+const MAX_ROUNDS = 2
+/** Images of a chain that are kept at a time. */
+const CHAIN_BYTES = 6 * 2 ** 30
 
-/** Measures every tracker, ratio and pattern; `print` gets each line of figures when it is there. */
+/** Measures every tracker, way of capture, ratio and pattern; `print` gets each when it is there. */
 export async function measureIncrements(
-  options: IncrementOptions,
-  print: (figures: IncrementFigures) => void,
-): Promise<IncrementFigures[]> {
-  const all: IncrementFigures[] = []
-  const vmas = String(VMAS_PER_GIB * options.gib)
-  const pages = String(Math.floor(PAGES_PER_GIB / VMAS_PER_GIB))
-  await withLoneVictim('plain', ['--vmas', vmas, '--pages-per-vma', pages, '--gap'], async (victim) => {
-    for (const tracker of options.trackers) {
-      for (const ratio of RATIOS) {
-        for (const pattern of ['scattered', 'dense'] as const) {
-          const samples = await takeChain(victim, options, tracker, ratio, pattern)
-          const isFirst = ratio === RATIOS[0] && pattern === 'scattered'
-          const taken = [
-            ...(isFirst ? [figuresOf(tracker, 'first', 1, samples.slice(0, 1), options.gib)] : []),
-            figuresOf(tracker, pattern, ratio, samples.slice(1), options.gib),
-          ]
-          for (const figures of taken) print(figures)
-          all.push(...taken)
-        }
-      }
+  plan: IncrementPlan,
+  print: (one: Measured) => void,
+): Promise<Measured[]> {
+  const all: Measured[] = []
+  const kinds = kindsOf(plan)
+  await withLoneVictim(plan.shape.victim, plan.shape.args, async (victim) => {
+    for (const kind of kinds) {
+      const one = await measureKind(victim, plan, kind)
+      print(one)
+      all.push(one)
     }
   })
   return all
 }
 
-/** A full dump, and increments on it, each after the target has written. */
+/** How many dumps `plan` will take, full ones included. */
+export function countDumps(plan: IncrementPlan): number {
+  return kindsOf(plan).length * (plan.runs + 1)
+}
+
+function kindsOf({ trackers, captures, ratios, patterns }: IncrementPlan): Kind[] {
+  return trackers.flatMap((tracker) =>
+    captures.flatMap((capture) =>
+      ratios.flatMap((ratio) =>
+        // Nothing and everything have no pattern.
+        (ratio === 0 || ratio === 1 ? patterns.slice(0, 1) : patterns).map((pattern) => ({
+          tracker,
+          capture,
+          ratio,
+          pattern,
+        })),
+      ),
+    ),
+  )
+}
+
+async function measureKind(victim: LoneVictim, plan: IncrementPlan, kind: Kind): Promise<Measured> {
+  const tally: Tally = { candidate: `${kind.tracker} ${kind.capture}`, runs: [] }
+  const most = MAX_ROUNDS * plan.runs
+  try {
+    while (!isDone(tally, plan.runs, tally.runs.length >= most)) {
+      await withScratch(plan.parent, (folder) => takeChain(victim, plan, kind, tally, folder))
+    }
+  } catch (error) {
+    tally.failure = String(error)
+    console.error(tally.failure)
+  }
+  return measuredOf(tally, plan.runs, {
+    shape: incrementName(plan.shape.name, kind.ratio, kind.pattern),
+    target: fileSystemOf(plan.parent),
+  })
+}
+
+/** A full dump, and increments on it, each after the target has written; until there are enough, or the chain is large. */
 async function takeChain(
   victim: LoneVictim,
-  { gib, runs, folder }: IncrementOptions,
-  tracker: TrackerName,
-  ratio: number,
-  pattern: 'scattered' | 'dense',
-): Promise<Sample[]> {
-  const images = mkdtempSync(join(folder, 'tidemark-increments-'))
-  const dirty = Math.floor(PAGES_PER_GIB * gib * ratio)
-  const common = {
-    pid: victim.pid,
-    tracker,
-    sync: false,
-    maxMemory: (gib + 0.25) * 2 ** 30,
-    maxFrozenMs: 60_000,
-  }
+  plan: IncrementPlan,
+  kind: Kind,
+  tally: Tally,
+  folder: string,
+): Promise<void> {
+  const most = MAX_ROUNDS * plan.runs
+  const links = Math.max(1, Math.floor(CHAIN_BYTES / Math.max(1, bytesOf(plan.shape) * kind.ratio)))
+  // The tracker that compares contents has every page in hand.
+  const stored = bytesOf(plan.shape) * (kind.tracker === 'content' ? 1 : kind.ratio)
+  const args = ['--max-memory', stagingFor(plan.shape), '--tracker', kind.tracker, '--capture', kind.capture]
   try {
-    const samples: Sample[] = []
-    for (let link = 0; link <= runs; link++) {
-      const written =
-        link === 0
-          ? undefined
-          : await victim.request(
-              `${pattern === 'dense' ? 'dense' : 'write'} ${String(dirty)} ${String(link)}`,
-            )
-      const parent = link === 0 ? { trackMem: true } : { prevImagesDir: `../${String(link - 1)}` }
-      const result = await dump({ ...common, ...parent, imagesDir: join(images, String(link)) })
-      const micros = written === undefined ? 0 : numberFact(written, 'micros') / numberFact(written, 'pages')
-      samples.push({ result, writeUsPerPage: micros })
+    warmMemory(warmBytes(bytesOf(plan.shape)))
+    await runTidemark(victim.pid, join(folder, '0'), [...args, '--track-mem'])
+    for (let link = 1; link <= links && !isDone(tally, plan.runs, tally.runs.length >= most); link++) {
+      warmMemory(warmBytes(stored))
+      const figures = await writeBefore(victim, plan.shape, kind)
+      const increment = [...args, '--prev-images-dir', `../${link - 1}`]
+      tally.runs.push(
+        withFigures(await runTidemark(victim.pid, join(folder, String(link)), increment), figures),
+      )
     }
-    return samples
   } finally {
-    rmSync(images, { recursive: true, force: true })
     await untrack({ pid: victim.pid })
   }
 }
 
-function figuresOf(
-  tracker: TrackerName,
-  pattern: IncrementFigures['pattern'],
-  ratio: number,
-  samples: readonly Sample[],
-  gib: number,
-): IncrementFigures {
-  const median = (of: (sample: Sample) => number): number => {
-    const sorted = samples.map(of).sort((a, b) => a - b)
-    return sorted[Math.floor(sorted.length / 2)] ?? 0
-  }
-  const frozenMs = median(({ result }) => result.wall.frozenUs) / 1000
-  return {
-    tracker,
-    pattern,
-    ratio,
-    storedPages: median(({ result }) => result.pagesStored),
-    frozenMs,
-    frozenMsPerGib: frozenMs / gib,
-    scanMs: median(({ result }) => result.frozen.scanUs) / 1000,
-    planMs: median(({ result }) => result.frozen.planUs) / 1000,
-    captureMs: median(({ result }) => result.frozen.captureUs) / 1000,
-    resetMs: median(({ result }) => result.frozen.resetUs) / 1000,
-    writeUsPerPage: median((sample) => sample.writeUsPerPage),
-  }
+/** Lets the victim write, and tells how long each page took it. */
+async function writeBefore(
+  victim: LoneVictim,
+  shape: Shape,
+  { ratio, pattern }: Kind,
+): Promise<Record<string, number>> {
+  const pages = Math.floor(shape.pages * ratio)
+  if (pages === 0) return {}
+  const command = pattern === 'dense' ? 'dense' : 'write'
+  // A content that was never there before: the tracker that compares would find the page unchanged.
+  const seed = 2 + Math.floor(performance.now())
+  const written = await victim.request(`${command} ${pages} ${seed}`)
+  return { 'write each': numberFact(written, 'micros') / numberFact(written, 'pages') }
 }
 
-/** Prints one line. */
-export function printFigures(figures: IncrementFigures): void {
-  const { tracker, pattern, ratio, storedPages } = figures
-  const times = (
-    ['frozenMs', 'frozenMsPerGib', 'scanMs', 'planMs', 'captureMs', 'resetMs', 'writeUsPerPage'] as const
-  )
-    .map((name) => figures[name].toFixed(2))
-    .join(' | ')
-  console.log(`| ${tracker} | ${pattern} | ${String(ratio * 100)} % | ${String(storedPages)} | ${times} |`)
-}
-
-/** Prints the head of the table. */
-export function printHead(gib: number): void {
-  console.log(
-    `increments of a process of ${String(gib)} GiB in ${String(gib * VMAS_PER_GIB)} VMAs, milliseconds:`,
-  )
-  console.log(
-    '| tracker | pages | dirty | stored | frozen | per GiB | scan | plan | capture | reset | target: µs a page |',
-  )
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |')
+function withFigures(run: Run, figures: Record<string, number>): Run {
+  return { ...run, figures: { ...run.figures, ...figures } }
 }

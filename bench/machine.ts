@@ -29,6 +29,13 @@ export function describeMachine(): Machine {
   }
 }
 
+/** A machine in one line. */
+export function describe(machine: Machine): string {
+  const { cpu, cores, memoryBytes, kernel, node, thp, date } = machine
+  const gib = (memoryBytes / 2 ** 30).toFixed(0)
+  return `${cpu}, ${cores} cores, ${gib} GiB, Linux ${kernel}, Node ${node}, THP ${thp}, ${date}`
+}
+
 /** Name of the file system at `path`, by the magic that statfs gives. source: include/uapi/linux/magic.h */
 export function fileSystemOf(path: string): string {
   const names: Readonly<Record<number, string>> = {
@@ -48,12 +55,15 @@ export function busySeconds(): number {
   return (user + nice + system + irq + softirq) / 100
 }
 
-/** CPU time that process `pid` has used, in seconds; 0 where it is gone. */
+/**
+ * CPU time of a process and of its children that have ended, in seconds; 0 where it is gone.
+ * source: proc_pid_stat(5) utime, stime, cutime, cstime
+ */
 export function cpuSeconds(pid: number): number {
   try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1')
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return (Number(fields[11]) + Number(fields[12])) / 100
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100
   } catch {
     return 0
   }

@@ -5,6 +5,8 @@
  *   --gap                         an unmapped page between neighbours; else they touch, rw- and rwx in turn
  *   --thp                         huge pages; else none
  *   --seed S                      seed of the first content (1)
+ *   --fill WHAT                   all (the default), every-other page, scattered: a random quarter of the pages, mostly-zero:
+ *                                 one page in eight, and zeros written over the others
  *
  *   without --gap   |rw- 0|rwx 1|rw- 2|rwx 3|       with --gap   |rw- 0| |rw- 1| |rw- 2|
  *
@@ -14,7 +16,7 @@
  */
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { PAGE_SIZE } from './content.js'
+import { PAGE_SIZE, randomWords } from './content.js'
 import { copyOut, mremap } from './libc.js'
 import {
   ADVICE,
@@ -28,6 +30,7 @@ import {
   protectPages,
   tryAdvise,
   unmapPages,
+  zeroPages,
 } from './memory.js'
 import { startPausedChild } from './processes.js'
 import { numberWord, serve } from './session.js'
@@ -42,6 +45,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     gap: { type: 'boolean', default: false },
     thp: { type: 'boolean', default: false },
+    fill: { type: 'string', default: 'all' },
   },
 })
 const vmaCount = Number(values.vmas)
@@ -125,7 +129,35 @@ function checksum(): { sha256: string } {
   return { sha256: hash.digest('hex') }
 }
 
-if (values.gap) fillAll(seed)
+/** Fills the pages at `address` for which `isFilled` holds. */
+function fillSome(address: number, isFilled: (page: number) => boolean): void {
+  for (let page = 0; page < pagesPerVma; page += 1) {
+    if (isFilled(page)) fill(address + page * PAGE_SIZE, 1, seed)
+  }
+}
+
+function fillSparsely(what: string): void {
+  const next = randomWords(seed)
+  for (const address of addresses) {
+    switch (what) {
+      case 'every-other':
+        fillSome(address, (page) => page % 2 === 0)
+        break
+      case 'scattered':
+        fillSome(address, () => next() % 4 === 0)
+        break
+      case 'mostly-zero':
+        zeroPages(address, pagesPerVma)
+        fillSome(address, (page) => page % 8 === 0)
+        break
+      default:
+        throw new Error(`no --fill ${what}`)
+    }
+  }
+}
+
+if (values.fill !== 'all') fillSparsely(values.fill)
+else if (values.gap) fillAll(seed)
 else fill(start, totalPages, seed)
 
 serve(
