@@ -78,8 +78,8 @@ export function readDumpRun(stdout: string): DumpRun {
     pagesStored: numberFact(result, 'pagesStored'),
     bytesStored: numberFact(result, 'bytesStored'),
     runs: numberFact(result, 'runs'),
-    tracker: isFacts(result['tracker']) ? String(result['tracker']['name']) : '',
-    fullBecause: typeof result['fullBecause'] === 'string' ? result['fullBecause'] : '',
+    tracker: isFacts(result.tracker) ? String(result.tracker.name) : '',
+    fullBecause: typeof result.fullBecause === 'string' ? result.fullBecause : '',
   }
 }
 

@@ -13,9 +13,10 @@ import { join } from 'node:path'
 import { runTool } from '../test/support/tool.js'
 import { captureArguments, knownCaptures, runDump, type Capture, type DumpRun } from './dump-run.js'
 import { Connection } from './programs/connection.js'
+import type { ProgramFigures, ProgramResults } from './programs/figures.js'
 import { fillKey, fillValue } from './programs/fill.js'
 import { JVM, NODE, PYTHON } from './programs/key-servers.js'
-import { latenciesIn, type Latencies, type Span } from './programs/latencies.js'
+import { latenciesIn, type Span } from './programs/latencies.js'
 import { Load } from './programs/load.js'
 import { POSTGRES } from './programs/postgres.js'
 import type { Program, RunningProgram } from './programs/program.js'
@@ -39,33 +40,6 @@ export interface ProgramOptions {
   readonly only: string
   /** Where images go. */
   readonly folder: string
-}
-
-/** What clients saw of one kind of dump of one program. */
-export interface ProgramFigures {
-  readonly program: string
-  readonly capture: Capture
-  readonly kind: 'full' | 'increment'
-  /** What finds the changes; empty for a full dump. */
-  readonly tracker: string
-  readonly runs: number
-  /** Increments that became full dumps. */
-  readonly fullAfterAll: number
-  readonly storedBytes: number
-  /** Median and largest. */
-  readonly frozenMs: number
-  readonly maxFrozenMs: number
-  /** The tool's own time. */
-  readonly wallMs: number
-  readonly before: Latencies
-  readonly during: Latencies
-}
-
-/** Figures, and why others are missing. */
-export interface ProgramResults {
-  readonly figures: readonly ProgramFigures[]
-  readonly skipped: Readonly<Record<string, string>>
-  readonly failed: Readonly<Record<string, string>>
 }
 
 /** Measures every program that is there, and prints a table. */

@@ -27,7 +27,7 @@ export class Load {
   /** When each connection's next request is due. */
   readonly #due: number[]
   #stopped = false
-  #failure: unknown
+  #failure: Error | undefined
 
   /** Begins to ask over `connections` a program that was filled with `mib` MiB. */
   constructor(dialect: Dialect, connections: readonly Connection[], mib: number) {
@@ -37,7 +37,7 @@ export class Load {
     this.#due = connections.map(() => performance.now())
     this.#loops = connections.map((connection, index) =>
       this.#loop(connection, index).catch((error: unknown) => {
-        this.#failure ??= error
+        this.#failure ??= new Error(`the load: ${String(error)}`)
       }),
     )
   }
@@ -60,9 +60,10 @@ export class Load {
       if (performance.now() > deadline) throw new Error('the program does not keep up with the load')
       await this.run(PERIOD_MS)
     }
+    this.check()
   }
 
-  /** Ends it, closes the connections, and throws what {@link Load.check} does. */
+  /** Ends it and closes the connections. */
   async stop(): Promise<void> {
     this.#stopped = true
     await Promise.race([Promise.all(this.#loops), sleep(1000, undefined, { ref: false })])

@@ -72,7 +72,7 @@ function binaries(): string | undefined {
 }
 
 function pathFolders(): string[] {
-  return (process.env['PATH'] ?? '').split(':')
+  return (process.env.PATH ?? '').split(':')
 }
 
 /** Who is to run it: us, unless we are root; undefined where there is nobody. */

@@ -1,6 +1,6 @@
 /** The table of `npm run bench:programs`. */
 import { figure, markdownTable } from '../markdown-table.js'
-import type { ProgramFigures, ProgramResults } from '../programs.js'
+import type { ProgramFigures, ProgramResults } from './figures.js'
 import type { Latencies } from './latencies.js'
 
 const MIB = 2 ** 20
