@@ -1,13 +1,13 @@
 /** One dump by the built command, as a process of its own, and the figures that it tells of itself. */
-import { spawnSync } from 'node:child_process'
-import { isFacts, numberFact, parseFacts, type Facts } from '../test/support/facts.js'
-import { runTool, TOOL_PATH } from '../test/support/tool.js'
+import { isFacts, numberFact, parseFacts, stringFact, type Facts } from '../test/support/facts.js'
+import { runTool } from '../test/support/tool.js'
 
 /** Steps of the frozen window, in their order. */
 export const STEPS = [
   'seize',
   'checks',
   'maps',
+  'fork',
   'prepare',
   'scan',
   'plan',
@@ -30,14 +30,21 @@ export interface DumpRun {
   readonly pagesStored: number
   readonly bytesStored: number
   readonly runs: number
+  /** How memory was captured, whatever was asked for: `copy` or `fork`. */
+  readonly method: string
+  /** Why so. */
+  readonly methodBecause: string
   /** What watches the target from now on; empty where nothing does. */
   readonly tracker: string
   /** Why the dump is full though a parent was given; empty where it is not. */
   readonly fullBecause: string
 }
 
-/** How memory can be taken, by the option of that name. */
-export type Capture = 'copy' | 'fork'
+/** How memory can be captured, by the option of that name. */
+export const CAPTURES = ['copy', 'fork'] as const
+
+/** One of {@link CAPTURES}. */
+export type Capture = (typeof CAPTURES)[number]
 
 const RUN_MS = 120_000
 const MAX_FROZEN_SECONDS = 60
@@ -66,6 +73,7 @@ export function readDumpRun(stdout: string): DumpRun {
       seize: time('seize'),
       checks: time('checks'),
       maps: time('maps'),
+      fork: time('fork'),
       prepare: time('prepare'),
       scan: time('scan'),
       plan: time('plan'),
@@ -78,6 +86,8 @@ export function readDumpRun(stdout: string): DumpRun {
     pagesStored: numberFact(result, 'pagesStored'),
     bytesStored: numberFact(result, 'bytesStored'),
     runs: numberFact(result, 'runs'),
+    method: stringFact(factsOf(result, 'capture'), 'method'),
+    methodBecause: stringFact(factsOf(result, 'capture'), 'why'),
     tracker: isFacts(result.tracker) ? String(result.tracker.name) : '',
     fullBecause: typeof result.fullBecause === 'string' ? result.fullBecause : '',
   }
@@ -87,23 +97,4 @@ function factsOf(facts: Facts, key: string): Facts {
   const value = facts[key]
   if (!isFacts(value)) throw new Error(`no object ${key} in the result of the dump`)
   return value
-}
-
-/** Arguments that choose a capture; none where the command has no choice yet. */
-export function captureArguments(capture: Capture): readonly string[] {
-  return hasCaptureOption() ? ['--capture', capture] : []
-}
-
-/** The captures that the built command knows. */
-export function knownCaptures(): readonly Capture[] {
-  return hasCaptureOption() ? ['copy', 'fork'] : ['copy']
-}
-
-let captureOption: boolean | undefined
-
-function hasCaptureOption(): boolean {
-  captureOption ??= spawnSync(process.execPath, [TOOL_PATH, 'dump', '--help'], {
-    encoding: 'utf8',
-  }).stdout.includes('--capture')
-  return captureOption
 }

@@ -11,7 +11,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { runTool } from '../test/support/tool.js'
-import { captureArguments, knownCaptures, runDump, type Capture, type DumpRun } from './dump-run.js'
+import { CAPTURES, runDump, type Capture, type DumpRun } from './dump-run.js'
 import { Connection } from './programs/connection.js'
 import type { ProgramFigures, ProgramResults } from './programs/figures.js'
 import { fillKey, fillValue } from './programs/fill.js'
@@ -90,7 +90,7 @@ async function measureRunning(
   try {
     await load.run(WARM_MS)
     const figures: ProgramFigures[] = []
-    for (const capture of knownCaptures()) {
+    for (const capture of CAPTURES) {
       for (const kind of ['full', 'increment'] as const) {
         const measured = await takeDumps(
           { program, port, pid: running.targetPid(), load, options },
@@ -121,7 +121,7 @@ async function takeDumps(
   kind: ProgramFigures['kind'],
 ): Promise<ProgramFigures> {
   const images = mkdtempSync(join(options.folder, 'tidemark-program-'))
-  const settings = [...captureArguments(capture), '--max-memory', MAX_MEMORY]
+  const settings = ['--capture', capture, '--max-memory', MAX_MEMORY]
   const [before, during]: [Span[], Span[]] = [[], []]
   const dumps: DumpRun[] = []
   try {
@@ -143,7 +143,7 @@ async function takeDumps(
     if (kind === 'increment') await runTool(['untrack', '-t', String(pid)])
   }
   const seen = { before: latenciesIn(load.samples, before), during: latenciesIn(load.samples, during) }
-  return { program: program.name, capture, kind, ...summariseDumps(dumps), ...seen }
+  return { program: program.name, capture, kind, ...summariseDumps(capture, dumps), ...seen }
 }
 
 async function spanOf(action: () => Promise<void>): Promise<Span> {
@@ -161,15 +161,22 @@ async function checkNewcomer({ dialect }: Program, port: number): Promise<void> 
 }
 
 function summariseDumps(
+  capture: Capture,
   dumps: readonly DumpRun[],
 ): Omit<ProgramFigures, 'program' | 'capture' | 'kind' | 'before' | 'during'> {
   return {
+    otherwise: dumps.filter(({ method }) => method !== capture).length,
     tracker: dumps.at(-1)?.tracker ?? '',
     runs: dumps.length,
     fullAfterAll: dumps.filter(({ fullBecause }) => fullBecause !== '').length,
+    reasons: [...new Set(dumps.flatMap((dump) => reasonsOf(dump, capture)))],
     storedBytes: median(dumps.map(({ bytesStored }) => bytesStored)),
     frozenMs: median(dumps.map(({ frozenUs }) => frozenUs)) / 1000,
     maxFrozenMs: Math.max(...dumps.map(({ frozenUs }) => frozenUs)) / 1000,
     wallMs: median(dumps.map(({ totalUs }) => totalUs)) / 1000,
   }
+}
+
+function reasonsOf({ method, methodBecause, fullBecause }: DumpRun, wanted: Capture): string[] {
+  return [...(method === wanted ? [] : [methodBecause]), ...(fullBecause === '' ? [] : [fullBecause])]
 }

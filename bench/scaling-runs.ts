@@ -9,7 +9,7 @@ import { Crew } from '../src/engine/crew.js'
 import { monotonicMicros } from '../src/kernel/clock.js'
 import { withLoneVictim, type LoneVictim } from '../test/support/lone-victim.js'
 import { runTool } from '../test/support/tool.js'
-import { captureArguments, runDump, STEPS, type DumpRun, type Step, type StepTimes } from './dump-run.js'
+import { runDump, STEPS, type DumpRun, type Step, type StepTimes } from './dump-run.js'
 import { warmMemory } from './machine.js'
 import { figure, markdownTable, milliseconds } from './markdown-table.js'
 import { fitSteps, predictWindow, serialFraction, totalOf, type Prediction, type StepFit } from './scaling.js'
@@ -73,7 +73,7 @@ async function takeChains(
 ): Promise<Chains> {
   const chains: Chains = { full: [], increment: [] }
   const settings = ['--workers', String(workers), '--max-memory', `${String(1200 * gib)}M`]
-  const common = [...settings, ...captureArguments('copy')]
+  const common = [...settings, '--capture', 'copy']
   const dirtyPages = Math.floor(PAGES_PER_GIB * gib * DIRTY_PART)
   for (let run = 0; run < runs; run++) {
     warmMemory((2.5 * gib + 0.5) * GIB)
@@ -126,6 +126,7 @@ function medianSteps(runs: readonly DumpRun[]): StepTimes {
     seize: of('seize'),
     checks: of('checks'),
     maps: of('maps'),
+    fork: of('fork'),
     prepare: of('prepare'),
     scan: of('scan'),
     plan: of('plan'),

@@ -88,6 +88,7 @@ function windowOf(fits: readonly StepFit[], workers: number, wakeUs: number): St
     seize: time('seize'),
     checks: time('checks'),
     maps: time('maps'),
+    fork: time('fork'),
     prepare: time('prepare'),
     scan: time('scan'),
     plan: time('plan'),

@@ -7,7 +7,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { withLoneVictim } from '../test/support/lone-victim.js'
-import { captureArguments, runDump, type DumpRun } from './dump-run.js'
+import { runDump, type DumpRun } from './dump-run.js'
 import { warmMemory } from './machine.js'
 import { figure, markdownTable, milliseconds } from './markdown-table.js'
 import { median } from './statistics.js'
@@ -110,7 +110,7 @@ async function runTidemark(
 ): Promise<DumpRun> {
   try {
     const settings = ['--workers', String(workers), '--max-memory', maxMemory]
-    return await runDump(pid, images, [...settings, ...captureArguments('copy')])
+    return await runDump(pid, images, [...settings, '--capture', 'copy'])
   } finally {
     rmSync(images, { recursive: true, force: true })
   }

@@ -6,12 +6,16 @@ import type { Latencies } from './latencies.js'
 export interface ProgramFigures {
   readonly program: string
   readonly capture: Capture
+  /** Dumps that were captured otherwise after all. */
+  readonly otherwise: number
   readonly kind: 'full' | 'increment'
   /** What finds the changes; empty for a full dump. */
   readonly tracker: string
   readonly runs: number
   /** Increments that became full dumps. */
   readonly fullAfterAll: number
+  /** Why any dump was captured otherwise or full after all. */
+  readonly reasons: readonly string[]
   readonly storedBytes: number
   /** Median and largest. */
   readonly frozenMs: number

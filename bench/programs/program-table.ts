@@ -12,15 +12,18 @@ export function printPrograms({ figures, skipped, failed }: ProgramResults): voi
   const head = [...dump, ...SEEN.map((name) => `before: ${name}`), ...SEEN.map((name) => `during: ${name}`)]
   console.log('\nWhat clients see before and during a dump, milliseconds:')
   console.log(markdownTable(head, figures.map(rowOf)))
+  for (const { program, capture, kind, reasons } of figures)
+    for (const reason of reasons) console.log(`${program}, ${capture}, ${kind}: ${reason}`)
   for (const [program, reason] of Object.entries(skipped)) console.log(`${program}: skipped, ${reason}`)
   for (const [program, reason] of Object.entries(failed)) console.log(`${program}: FAILED, ${reason}`)
 }
 
 function rowOf(line: ProgramFigures): string[] {
-  const { program, capture, kind, tracker, runs, fullAfterAll, storedBytes } = line
+  const { program, capture, otherwise, kind, tracker, runs, fullAfterAll, storedBytes } = line
   const full = fullAfterAll === 0 ? '' : `, ${String(fullAfterAll)} of them full`
   return [
-    ...[program, capture, tracker === '' ? kind : `${kind}, ${tracker}${full}`, String(runs)],
+    ...[program, otherwise === 0 ? capture : `${capture}, ${String(otherwise)} otherwise`],
+    ...[tracker === '' ? kind : `${kind}, ${tracker}${full}`, String(runs)],
     figure(storedBytes / MIB),
     ...[line.frozenMs, line.maxFrozenMs, line.wallMs].map(figure),
     ...cellsOf(line.before),

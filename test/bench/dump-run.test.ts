@@ -3,6 +3,7 @@ import { readDumpRun, STEPS } from '../../bench/dump-run.js'
 
 const RESULT = {
   ...{ pagesStored: 3, bytesStored: 12_288, runs: 2, fullBecause: '' },
+  capture: { method: 'fork', why: 'it was asked for' },
   tracker: { name: 'content', why: 'it was asked for' },
   frozen: Object.fromEntries(STEPS.map((step, index) => [`${step}Us`, index])),
   wall: { frozenUs: 36, totalUs: 100 },
@@ -13,7 +14,7 @@ describe('the figures of a dump', () => {
     const run = readDumpRun(JSON.stringify(RESULT))
     expect(STEPS.map((step) => run.frozen[step])).toEqual(STEPS.map((_, index) => index))
     expect(run).toMatchObject({ frozenUs: 36, totalUs: 100, pagesStored: 3, bytesStored: 12_288, runs: 2 })
-    expect(run.tracker).toBe('content')
+    expect([run.method, run.tracker]).toEqual(['fork', 'content'])
   })
 
   test('name no tracker where nothing tracks', () => {

@@ -4,7 +4,7 @@ import { fitSteps, predictWindow, serialFraction, totalOf } from '../../bench/sc
 
 const NOTHING: StepTimes = {
   ...{ seize: 0, checks: 0, maps: 0, prepare: 0 },
-  ...{ scan: 0, plan: 0, capture: 0, reset: 0, thaw: 0 },
+  ...{ scan: 0, plan: 0, fork: 0, capture: 0, reset: 0, thaw: 0 },
 }
 
 const steps = (times: Partial<Record<Step, number>>): StepTimes => ({ ...NOTHING, ...times })

@@ -16,8 +16,18 @@ const VICTIM = ['--vmas', '40', '--pages-per-vma', '30', '--gap']
 const RUN = { scanUs: 10, planUs: 1, captureUs: 100, pages: 1000, runs: 5 }
 
 const dumpRun = (scan: number, capture: number, pagesStored: number): DumpRun => ({
-  frozen: { seize: 0, checks: 0, maps: 0, prepare: 0, scan, plan: 4, capture, reset: 0, thaw: 0 },
-  ...{ frozenUs: 0, totalUs: 0, pagesStored, bytesStored: 0, runs: 5, tracker: '', fullBecause: '' },
+  frozen: { seize: 0, checks: 0, maps: 0, prepare: 0, scan, plan: 4, fork: 0, capture, reset: 0, thaw: 0 },
+  ...{
+    frozenUs: 0,
+    totalUs: 0,
+    pagesStored,
+    bytesStored: 0,
+    runs: 5,
+    method: 'copy',
+    tracker: '',
+    methodBecause: '',
+    fullBecause: '',
+  },
 })
 
 describe('the comparison', () => {
@@ -51,7 +61,12 @@ describe('the twin', () => {
     await withVictim('plain', VICTIM, async ({ pid }) => {
       // A stopped process stays as it is from one to the other; the twin lets it go on.
       await suspend(pid)
-      const result = await dump({ pid, imagesDir: join(folder, `images-${String(threads)}`), sync: false })
+      const result = await dump({
+        pid,
+        imagesDir: join(folder, `images-${String(threads)}`),
+        sync: false,
+        capture: 'copy',
+      })
       const run = await runTwin(program, pid, threads)
       expect([run.pages, run.runs]).toEqual([result.pagesStored, result.runs])
     })
