@@ -66,6 +66,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static enum phase phase;
 static int phase_number, done;
+/* Whether the target has been stopped. */
+static int standing;
 static atomic_size_t next_piece, slotless, forced;
 
 static void die(const char *what) {
@@ -236,7 +238,11 @@ static uint64_t force_run(int mem, uint64_t at, uint64_t end) {
   uint64_t stop = run_offset[run + 1] < end ? run_offset[run + 1] : end;
   uint64_t address = (run_page[run] + at - run_offset[run]) * page_bytes;
   ssize_t got = pread(mem, staging + at * page_bytes, (stop - at) * page_bytes, address);
-  if (got < (ssize_t)page_bytes) die("a page cannot be read");
+  if (got < (ssize_t)page_bytes) {
+    if (standing) die("a page cannot be read");
+    /* In the rehearsal: it is gone since. */
+    return at + 1;
+  }
   forced += got / page_bytes;
   return at + got / page_bytes;
 }
@@ -363,12 +369,14 @@ int main(void) {
   copied_end = rehearsed < run_offset[run_count] ? rehearsed : run_offset[run_count];
   run_phase(COPY);
   slotless = 0;
+  forced = 0;
   puts("ready");
   fflush(stdout);
   char line[8];
   scanf(" ");
   if (!fgets(line, sizeof line, stdin)) return 1;
 
+  standing = 1;
   double begun = now_us();
   scan();
   double scanned = now_us();
