@@ -26,6 +26,7 @@
  * Architecture Invariant: no single steps (a trap flag outlives its tracer and kills the target), and no system
  * call stops without PTRACE_O_TRACESYSGOOD (their SIGTRAP does the same).
  */
+import { isTidemarkError } from '../errors.js'
 import { PTRACE, PTRACE_O, SYS } from './abi.js'
 import { awaitCall, hasEnded } from './await-stop.js'
 import { type AddressRange, CallStub } from './call-stub.js'
@@ -165,9 +166,10 @@ export function openInjection(held: HeldThreads, options: InjectionOptions): Ope
   }
 }
 
-/** `error`, or that the target has ended, where it has. */
+/** `error`, or that the target has ended, where it has or is about to: only SIGKILL takes a held thread away from us. */
 export function endOf({ pid, threads }: HeldThreads, error: unknown): unknown {
-  return hasEnded(pid, threads[0] ?? pid) ? targetDied(pid, error) : error
+  const isTaken = isTidemarkError(error) && error.details.errno === 'ESRCH'
+  return isTaken || hasEnded(pid, threads[0] ?? pid) ? targetDied(pid, error) : error
 }
 
 /** Runs `use` with a way to run system calls inside the target, see {@link openInjection}; closes it, whatever happens. */

@@ -1,0 +1,4 @@
+/** `npm run bench:micro`: see micro.ts. */
+import { runMicroBenchmarks } from './micro.js'
+
+await runMicroBenchmarks()
