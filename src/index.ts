@@ -7,7 +7,8 @@
  * ```
  */
 export { dump, preDump } from './engine/dump.js'
-export type { DumpMode, DumpOptions, DumpProgress, OnBrokenChain } from './engine/options.js'
+export type { CaptureMethod, DumpMode, DumpOptions, DumpProgress, OnBrokenChain } from './engine/options.js'
+export type { CaptureChoice } from './engine/capture-choice.js'
 export type { DumpResult, FrozenSteps, WallTimes, WindowSteps, WorkerShare } from './engine/result.js'
 export type { MissingRange, MissingReason } from './core/fate.js'
 export {

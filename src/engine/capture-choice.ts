@@ -16,11 +16,8 @@ import { availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readHugeBytes } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
-import type { DumpSettings } from './options.js'
+import type { CaptureMethod, DumpSettings } from './options.js'
 import type { Survey } from './survey.js'
-
-/** A way to capture memory. */
-export type CaptureMethod = 'copy' | 'fork'
 
 /** The choice, with its reason. */
 export interface CaptureChoice {

@@ -1,7 +1,6 @@
 /** What a caller can ask of a dump, its defaults and bounds. */
 import { TidemarkError } from '../errors.js'
 import { TRACKER_NAMES, type TrackerName } from '../track/tracker.js'
-import type { CaptureMethod } from './capture-choice.js'
 import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 import { pageSize } from '../kernel/page-size.js'
 
@@ -15,6 +14,9 @@ export interface DumpProgress {
 
 /** How memory is taken: from the standing process, or from the running one after its dirty bits were read and reset. */
 export type DumpMode = 'dump' | 'pre-dump'
+
+/** How memory is captured: copied while the process stands, or read from a fork of it while it runs on. */
+export type CaptureMethod = 'copy' | 'fork'
 
 /** What to do where the parent's pages cannot be left out. */
 export type OnBrokenChain = 'full' | 'fail'

@@ -42,7 +42,7 @@ export async function save(
   settings.onStep('pages written')
   const warnings = findWarnings(taken)
   const { snapshotId, tracking } = window
-  const parent = captured.fullBecause === '' ? tracking.parent : undefined
+  const parent = parentOf(window, taken)
   if (parent !== undefined) images.linkParent(parent.link)
   const bytes = planPages(captured.plan) * pageSize()
   const all: ImageFile[] = [
@@ -50,7 +50,6 @@ export async function save(
     ...files,
     writeStats(images, statsOf(taken, writtenUs)),
   ]
-  const stats = { ...frozenSteps(taken), frozenUs: frozenMicros(taken) }
   writeManifest(images, facts, captured, {
     snapshotId,
     kind: window.mode,
@@ -58,7 +57,7 @@ export async function save(
     tracker: tracking.tracker?.name ?? '',
     files: all,
     warnings,
-    stats,
+    stats: { ...frozenSteps(taken), frozenUs: frozenMicros(taken) },
     tidemarkVersion: VERSION,
   })
   settings.onStep('described')
@@ -81,6 +80,10 @@ export async function save(
     },
     workers: workerShares(captured.scanReports, captured.copyReports, finished.forkReports, writes),
   }
+}
+
+function parentOf({ tracking }: WindowInput, { captured }: Taken): Parent | undefined {
+  return captured.fullBecause === '' ? tracking.parent : undefined
 }
 
 function checkWritten(writes: readonly JobReport[], { stagedPages }: FinishedPages): void {

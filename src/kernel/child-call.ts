@@ -7,7 +7,7 @@
 import { PTRACE } from './abi.js'
 import { awaitCall } from './await-stop.js'
 import { TidemarkError } from '../errors.js'
-import type { MadeChild } from './injection.js'
+import type { MadeChild } from './borrowed-thread.js'
 import { ptrace, syscallError } from './libc.js'
 import { readRegisters, type Registers, signedRegister, withRegisters, writeRegisters } from './registers.js'
 

@@ -31,14 +31,8 @@ import { CLONE, CLOSE_RANGE_UNSHARE, P_PID, PTRACE, PTRACE_O, SIGINFO, SYS, WAIT
 import { awaitStop } from './await-stop.js'
 import type { AddressRange } from './call-stub.js'
 import { callInChild, type BornChild } from './child-call.js'
-import {
-  endOf,
-  type InjectionOptions,
-  type InjectionStep,
-  openInjection,
-  type OpenInjection,
-  withInjection,
-} from './injection.js'
+import type { InjectionOptions, InjectionStep } from './borrowed-thread.js'
+import { endOf, openInjection, type OpenInjection, withInjection } from './injection.js'
 import { errnoName, errnoNameOf, ptrace, waitid } from './libc.js'
 import { lastNumber, listThreads, readProcText, readStat, readStatus } from './procfs.js'
 import { withRegisters } from './registers.js'
@@ -140,11 +134,11 @@ export class ForkMaker {
       fork = this.#forkBy(goBetween)
       if (ptrace(PTRACE.DETACH, goBetween.pid, 0, 0) < 0)
         throw this.#failed('ptrace(PTRACE_DETACH)', errnoName())
-      const waited = this.#injection.caller.finish()
+      const waited = this.#injection.thread.finish()
       if (waited !== goBetween.innerPid) throw this.#failed('wait4', 'the go-between was taken away')
       this.#goBetween = undefined
       this.#onStep('gone')
-      return { pid: fork, spoiled: [this.#injection.frame, this.#exitFrameRange] }
+      return { pid: fork, spoiled: [this.#injection.thread.frame, this.#exitFrameRange] }
     } catch (error) {
       if (fork !== undefined) endFork(fork)
       throw endOf(this.#held, error)
@@ -165,8 +159,8 @@ export class ForkMaker {
   }
 
   #makeGoBetween(): void {
-    const { caller } = this.#injection
-    const { result, child } = caller.clone(CLONE.VM + CLONE.FILES, this.#exitFrame)
+    const { thread } = this.#injection
+    const { result, child } = thread.clone(CLONE.VM + CLONE.FILES, this.#exitFrame)
     if (result < 0 || child === undefined) throw this.#failed('clone', result)
     this.#goBetween = { ...this.#born(child), innerPid: result }
     this.#onStep('go-between')
@@ -175,7 +169,7 @@ export class ForkMaker {
     const closed = callInChild(this.#goBetween, SYS.closeRange, range, this.#deadline)
     if (closed.result < 0) throw this.#failed('close_range', closed.result)
     this.#onStep('descriptors')
-    caller.start(SYS.wait4, result, 0, WAIT.ALL, 0)
+    thread.start(SYS.wait4, [result, 0, WAIT.ALL, 0])
   }
 
   get #exitFrameRange(): AddressRange {
@@ -184,17 +178,17 @@ export class ForkMaker {
 
   /** A child that nobody attends to takes this frame for its own, and exits. */
   #writeExitFrame(): number {
-    const { registers, stub, childFrame } = this.#injection.caller
+    const { thread, stub, childFrame } = this.#injection
     if (childFrame === undefined) throw this.#failed('clone', 'its vdso has no room left')
     const changes = { rip: stub.address, rsp: childFrame, rax: SYS.exitGroup, rdi: EXIT_STATUS }
-    stub.write(childFrame, buildBareFrame(withRegisters(registers, changes), ALL_SIGNALS))
+    stub.write(childFrame, buildBareFrame(withRegisters(thread.registers, changes), ALL_SIGNALS))
     this.#onStep('exit frame')
     return childFrame
   }
 
   #born(pid: number): BornChild {
-    const { registers, stub } = this.#injection.caller
-    return { pid, registers: withRegisters(registers, { rip: stub.address, rsp: this.#exitFrame }) }
+    const { thread, stub } = this.#injection
+    return { pid, registers: withRegisters(thread.registers, { rip: stub.address, rsp: this.#exitFrame }) }
   }
 
   /** Waits for a child at its birth, and makes it die with us; its own children will too. */
@@ -202,7 +196,7 @@ export class ForkMaker {
     const deadline = Math.min(this.#deadline, performance.now() + BIRTH_TIMEOUT_MS)
     if (awaitStop(child, child, deadline, true) !== 'interrupted')
       throw this.#failed('clone', 'its child did not stand')
-    const options = this.#injection.caller.options + PTRACE_O.EXITKILL
+    const options = this.#injection.thread.traceOptions + PTRACE_O.EXITKILL
     if (ptrace(PTRACE.SETOPTIONS, child, 0, options) < 0)
       throw this.#failed('ptrace(PTRACE_SETOPTIONS)', errnoName())
     this.#onStep('bound')

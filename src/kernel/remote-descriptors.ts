@@ -3,7 +3,8 @@
  */
 import { TidemarkError } from '../errors.js'
 import { F_DUPFD_CLOEXEC, SYS, UFFD_FLAGS } from './abi.js'
-import { type InjectionOptions, type RemoteCall, withInjection } from './injection.js'
+import type { InjectionOptions } from './borrowed-thread.js'
+import { type RemoteCall, withInjection } from './injection.js'
 import { errnoNameOf } from './libc.js'
 import { readProcText, targetDied } from './procfs.js'
 import type { HeldThreads } from './thread-choice.js'

@@ -33,49 +33,54 @@ describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linu
       ['dump', 'uffd-wp', 'fork'],
       ['pre-dump', 'uffd-wp', 'copy'],
       ['dump', 'content', 'copy'],
-    ] as const)('leaves the target running and the next increment right: %s by %s, %s', async (kind, tracker, capture) => {
-      await withTempDir(async (folder) => {
-        await withVictim('plain', ['--vmas', '8', '--pages-per-vma', '64', '--gap'], async (victim) => {
-          const common = { pid: victim.pid, tracker, sync: false } as const
-          await dump({ ...common, imagesDir: join(folder, '0'), trackMem: true })
-          let last = '0'
-          const full: string[] = []
-          for (const [index, step] of DUMP_STEPS.entries()) {
-            const isTried =
-              tracker === 'content' ? CONTENT_STEPS.includes(step) : index >= (FIRST[`${kind} ${tracker} ${capture}`] ?? 0)
-            if (!isTried) continue
-            await victim.request(`write 12 ${String(index + 10)}`)
-            const killed = join(folder, `killed-${String(index)}`)
-            const run = spawnSync(
-              process.execPath,
-              [KILLER, String(victim.pid), killed, `../${last}`, kind, tracker, capture, step],
-              { env: withoutNodeOptions() },
-            )
-            expect([step, run.signal, run.stderr.toString()]).toEqual([step, 'SIGKILL', ''])
-            await expectUnharmed(victim)
-            await waitUntil('no twin to run', () => twinsOf(victim.pid).length === 0)
-            await victim.request(`write 9 ${String(index + 50)}`)
-            const parent = existsSync(join(killed, 'tidemark.json')) ? `killed-${String(index)}` : last
-            last = `next-${String(index)}`
-            const next = join(folder, last)
-            const result = await dump({
-              ...common,
-              imagesDir: next,
-              prevImagesDir: `../${parent}`,
-              leaveStopped: true,
-            })
-            const counts = expectChainEqualsProcess(next, victim.pid)
-            expect([step, counts.holes]).toEqual([step, result.pagesInParent])
-            if (result.fullBecause !== '') full.push(step)
-            expect(childrenOf(victim.pid)).toEqual([])
-            sendSignal(victim.pid, 'SIGCONT')
-          }
-          // After the record, and until the snapshot exists, the interval is lost; before and after it is not.
-          const from = DUMP_STEPS.indexOf('recorded')
-          const lost = tracker === 'content' ? [] : DUMP_STEPS.slice(from, DUMP_STEPS.indexOf('published'))
-          expect(full).toEqual(lost)
+    ] as const)(
+      'leaves the target running and the next increment right: %s by %s, %s',
+      async (kind, tracker, capture) => {
+        await withTempDir(async (folder) => {
+          await withVictim('plain', ['--vmas', '8', '--pages-per-vma', '64', '--gap'], async (victim) => {
+            const common = { pid: victim.pid, tracker, sync: false } as const
+            await dump({ ...common, imagesDir: join(folder, '0'), trackMem: true })
+            let last = '0'
+            const full: string[] = []
+            for (const [index, step] of DUMP_STEPS.entries()) {
+              const isTried =
+                tracker === 'content'
+                  ? CONTENT_STEPS.includes(step)
+                  : index >= (FIRST[`${kind} ${tracker} ${capture}`] ?? 0)
+              if (!isTried) continue
+              await victim.request(`write 12 ${String(index + 10)}`)
+              const killed = join(folder, `killed-${String(index)}`)
+              const run = spawnSync(
+                process.execPath,
+                [KILLER, String(victim.pid), killed, `../${last}`, kind, tracker, capture, step],
+                { env: withoutNodeOptions() },
+              )
+              expect([step, run.signal, run.stderr.toString()]).toEqual([step, 'SIGKILL', ''])
+              await expectUnharmed(victim)
+              await waitUntil('no twin to run', () => twinsOf(victim.pid).length === 0)
+              await victim.request(`write 9 ${String(index + 50)}`)
+              const parent = existsSync(join(killed, 'tidemark.json')) ? `killed-${String(index)}` : last
+              last = `next-${String(index)}`
+              const next = join(folder, last)
+              const result = await dump({
+                ...common,
+                imagesDir: next,
+                prevImagesDir: `../${parent}`,
+                leaveStopped: true,
+              })
+              const counts = expectChainEqualsProcess(next, victim.pid)
+              expect([step, counts.holes]).toEqual([step, result.pagesInParent])
+              if (result.fullBecause !== '') full.push(step)
+              expect(childrenOf(victim.pid)).toEqual([])
+              sendSignal(victim.pid, 'SIGCONT')
+            }
+            // After the record, and until the snapshot exists, the interval is lost; before and after it is not.
+            const from = DUMP_STEPS.indexOf('recorded')
+            const lost = tracker === 'content' ? [] : DUMP_STEPS.slice(from, DUMP_STEPS.indexOf('published'))
+            expect(full).toEqual(lost)
+          })
         })
-      })
-    })
+      },
+    )
   },
 )

@@ -39,7 +39,13 @@ describe('a fork', () => {
     await withVictim(name, args, async (victim) => {
       for (const onMainStack of [false, true]) {
         const fork = await tell('fork', victim.pid, { onMainStack })
-        expect(fork).toMatchObject({ differing: [], descriptors: 0, oomScoreAdj: 1000, whole: true, wholeAfter: false })
+        expect(fork).toMatchObject({
+          differing: [],
+          descriptors: 0,
+          oomScoreAdj: 1000,
+          whole: true,
+          wholeAfter: false,
+        })
         expect(fork.parent).not.toBe(victim.pid)
         expect(childrenOf(victim.pid)).toEqual([])
         await expectRunning(victim.pid)
@@ -91,30 +97,35 @@ const CASES: readonly (readonly [string, SelfCheckingOptions, InjectorOptions])[
 ]
 
 describeIf(hasCompiler, 'needs gcc')('a fork whose tool is killed', () => {
-  it.each(CASES)('at any step leaves %s right, alone, and with nothing for good', async (_, kind, options) => {
-    await withSelfChecking(kind, async (victim) => {
-      const steps = listFact(await tell('fork', victim.pid, options), 'steps')
-      expect(steps).toEqual(expect.arrayContaining(['go-between', 'descriptors', 'forked', 'expendable', 'gone']))
-      const left = new Set<unknown>()
-      for (let killAt = 1; killAt <= steps.length; killAt += 1) {
-        const words = ['fork', String(victim.pid), JSON.stringify({ ...options, killAt })]
-        const { signal, stdout } = await startProgram(PROGRAM, words).finished
-        expect([signal, stdout]).toEqual(['SIGKILL', ''])
+  it.each(CASES)(
+    'at any step leaves %s right, alone, and with nothing for good',
+    async (_, kind, options) => {
+      await withSelfChecking(kind, async (victim) => {
+        const steps = listFact(await tell('fork', victim.pid, options), 'steps')
+        expect(steps).toEqual(
+          expect.arrayContaining(['go-between', 'descriptors', 'forked', 'expendable', 'gone']),
+        )
+        const left = new Set<unknown>()
+        for (let killAt = 1; killAt <= steps.length; killAt += 1) {
+          const words = ['fork', String(victim.pid), JSON.stringify({ ...options, killAt })]
+          const { signal, stdout } = await startProgram(PROGRAM, words).finished
+          expect([signal, stdout]).toEqual(['SIGKILL', ''])
+          await victim.expectRight()
+          await expectNoTwin(victim.pid)
+          const children = childrenOf(victim.pid)
+          if (children.length === 0) continue
+          left.add(steps[killAt - 1])
+          expect(numbersFact(await tell('reap', victim.pid), 'children')).toEqual(children)
+          expect(childrenOf(victim.pid)).toEqual([])
+        }
+        // So that the reaping is not tested by nothing.
+        expect(left.has('bound')).toBe(true)
+        await expectRunning(victim.pid)
+        expect(listFact(await tell('fork', victim.pid, options), 'steps')).toEqual(steps)
         await victim.expectRight()
-        await expectNoTwin(victim.pid)
-        const children = childrenOf(victim.pid)
-        if (children.length === 0) continue
-        left.add(steps[killAt - 1])
-        expect(numbersFact(await tell('reap', victim.pid), 'children')).toEqual(children)
-        expect(childrenOf(victim.pid)).toEqual([])
-      }
-      // So that the reaping is not tested by nothing.
-      expect(left.has('bound')).toBe(true)
-      await expectRunning(victim.pid)
-      expect(listFact(await tell('fork', victim.pid, options), 'steps')).toEqual(steps)
-      await victim.expectRight()
-    })
-  })
+      })
+    },
+  )
 
   it(`leaves it right ${String(KILLS)} times at random`, async () => {
     await withSelfChecking({}, async (victim) => {
@@ -138,7 +149,9 @@ describeIf(hasCompiler, 'needs gcc')('a fork whose tool is killed', () => {
     await withSelfChecking({}, async (victim) => {
       await suspend(victim.pid)
       expect(await tell('fork', victim.pid)).toMatchObject({ whole: true, descriptors: 0 })
-      await waitUntil('the stop', () => spawnSync('cat', [`/proc/${String(victim.pid)}/stat`]).stdout.includes(') T '))
+      await waitUntil('the stop', () =>
+        spawnSync('cat', [`/proc/${String(victim.pid)}/stat`]).stdout.includes(') T '),
+      )
       await resume(victim.pid)
       await victim.expectRight()
     })
