@@ -29,7 +29,8 @@ export function readAddressSpace(target: TargetIdentity, features: KernelFeature
 }
 
 /**
- * Reads maps again, and smaps only where a changed line maps a file: that could be a device.
+ * Reads maps again, and smaps only where a changed line maps a file, which could be a device, or where there is
+ * droppable memory.
  *
  * New anonymous memory is taken as ordinary without its flags; {@link completeFlags} fills them in later.
  */
@@ -39,7 +40,10 @@ export function rereadAddressSpace(
   before: AddressSpace,
 ): AddressSpace {
   const mapsText = readMaps(target)
-  if (mapsText.equals(before.mapsText)) return before
+  const isKnown = mapsText.equals(before.mapsText)
+  // Droppable memory is not stored, and what takes its place may look the same in maps.
+  if (isKnown && !before.vmas.some(({ flags }) => flags?.has('dp') === true)) return before
+  if (isKnown) return readAddressSpace(target, features)
   let vmas = reuseVmFlags(parseMaps(mapsText, pageSize()), before.vmas)
   if (vmas.some(needsFlags)) vmas = addVmFlags(vmas, readOrDie(target, 'smaps'), pageSize())
   return { mapsText, vmas, segments: buildSegments(vmas, features.pagemapScan) }

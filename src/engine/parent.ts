@@ -4,6 +4,7 @@ import { relative, resolve } from 'node:path'
 import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { openChain, type Chain } from '../image/chain.js'
 import { readInventory } from '../image/inventory.js'
+import { readManifest } from '../image/snapshot.js'
 import { USER_HZ } from '../kernel/clock.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readBootId } from '../kernel/procfs.js'
@@ -60,6 +61,20 @@ export function openParent(imagesDir: string, folder: string, target: TargetIden
     if (codeOf(error) === 'BAD_IMAGE') return `the parent is no whole snapshot (${messageOf(error)})`
     throw error
   }
+}
+
+/** Throws `BROKEN_CHAIN` where the parent images are not there any more, or others are in their place. */
+export function confirmParent(imagesDir: string, { link, chain }: Parent, pid: number): void {
+  const path = resolve(imagesDir, link)
+  const folder = realDirectory(path)
+  const [first] = chain.links
+  const same = folder !== undefined && readManifest(folder)?.snapshotId === first?.manifest?.snapshotId
+  if (same) return
+  throw new TidemarkError(
+    'BROKEN_CHAIN',
+    `the parent images of process ${String(pid)} in ${path} were removed or replaced during the dump; nothing was saved`,
+    { pid, path },
+  )
 }
 
 function parentOf(link: string, chain: Chain): Parent {

@@ -14,7 +14,7 @@ import type { WindowInput } from './frozen-window.js'
 import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from './images.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import { trimPagesFile } from './pages-file.js'
-import type { Parent } from './parent.js'
+import { confirmParent, type Parent } from './parent.js'
 import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
 import { VERSION } from './version.js'
 import type { Taken } from './taken.js'
@@ -43,7 +43,10 @@ export async function save(
   const warnings = findWarnings(taken)
   const { snapshotId, tracking } = window
   const parent = parentOf(window, taken)
-  if (parent !== undefined) images.linkParent(parent.link)
+  if (parent !== undefined) {
+    confirmParent(images.path, parent, window.target.pid)
+    images.linkParent(parent.link)
+  }
   const bytes = planPages(captured.plan) * pageSize()
   const all: ImageFile[] = [
     { name: PAGES_NAME, bytes },

@@ -84,7 +84,8 @@ export class PagemapScanner implements PagemapSource {
    * Whether a page of these categories may differ from what it was at the last reset.
    *
    * Over a file more than writes change a page: a zero page can be put there without setting any bit. Outside a range
-   * that the tracker watches (WPALLOWED) the bit means nothing: a page moved by mremap can carry its old one.
+   * that the tracker watches (WPALLOWED) the bit means nothing: a page moved by mremap can carry its old one. It watches
+   * no file: where such a bit is set over one, it is another's.
    */
   #isDirty(categories: number, filePrivate: boolean): boolean {
     if (filePrivate && (categories & PAGE_IS.PFNZERO) !== 0) return true
@@ -95,7 +96,7 @@ export class PagemapScanner implements PagemapSource {
       case 'soft-dirty':
         return (categories & PAGE_IS.SOFT_DIRTY) !== 0
       case 'written':
-        return (categories & PAGE_IS.WRITTEN) !== 0 || (categories & PAGE_IS.WPALLOWED) === 0
+        return filePrivate || (categories & PAGE_IS.WRITTEN) !== 0 || (categories & PAGE_IS.WPALLOWED) === 0
     }
   }
 }

@@ -1,7 +1,20 @@
 /** What speaks against a parent: each time the dump is full, says why, and reads back right. */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from '@jest/globals'
+import { takeSnapshot } from '../../src/engine/dump.js'
+import { settle, type DumpStep } from '../../src/engine/options.js'
 import { runtimeDirectory } from '../../src/engine/interval-record.js'
 import { dump, preDump, untrack, type DumpOptions, type DumpResult } from '../../src/index.js'
 import { SEGMENT_CLASS } from '../../src/core/segments.js'
@@ -10,6 +23,7 @@ import { PagemapProtector } from '../../src/kernel/pagemap-protect.js'
 import { expectChainEqualsProcess } from '../support/chain-oracle.js'
 import { numberFact } from '../support/facts.js'
 import { pageSize } from '../support/kernel-vmas.js'
+import { firstPage } from '../support/pages.js'
 import { describeIf, kernelAtLeast } from '../support/privileges.js'
 import { sendSignal } from '../support/processes.js'
 import { withTempDir } from '../support/tool.js'
@@ -78,6 +92,46 @@ function editManifest(folder: string, edit: (text: string) => string): void {
 describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linux 6.7')(
   'a dump is full',
   () => {
+    it('not for what another process writes to its memory while it stands: the next increment has that', async () => {
+      await withFirst(async ({ victim, folder, take }) => {
+        const { pid } = victim
+        const fd = openSync(`/proc/${String(pid)}/mem`, 'r+')
+        const address = firstPage(victim.facts) * pageSize()
+        for (const [index, capture] of (['copy', 'fork'] as const).entries()) {
+          writeSync(fd, 'before', address)
+          const imagesDir = join(folder, `written-${String(index)}`)
+          const prevImagesDir = index === 0 ? '../1' : '../next-0'
+          const settings = settle({ pid, imagesDir, prevImagesDir, capture, sync: false }, 'dump')
+          const onStep = (step: DumpStep): void => {
+            if (step === 'captured') writeSync(fd, 'meanwhile', address)
+          }
+          const written = await takeSnapshot({ ...settings, onStep })
+          expect([written.fullBecause, written.capture.method]).toEqual(['', capture])
+          const next = `next-${String(index)}`
+          await take(next, { prevImagesDir: `../written-${String(index)}`, leaveStopped: true })
+          expect(expectChainEqualsProcess(join(folder, next), pid).holes).toBeGreaterThan(200)
+          sendSignal(pid, 'SIGCONT')
+        }
+        closeSync(fd)
+      })
+    })
+
+    it('nor published where its parent goes away meanwhile', async () => {
+      await withFirst(async ({ victim, folder }) => {
+        const settings = settle(
+          { pid: victim.pid, imagesDir: join(folder, '2'), prevImagesDir: '../1', sync: false },
+          'dump',
+        )
+        const onStep = (step: DumpStep): void => {
+          if (step === 'pages written') rmSync(join(folder, '1'), { recursive: true })
+        }
+        const failing = takeSnapshot({ ...settings, onStep })
+        await expect(failing).rejects.toMatchObject({ code: 'BROKEN_CHAIN' })
+        expect(existsSync(join(folder, '2'))).toBe(false)
+        await expectUnharmed(victim)
+      })
+    })
+
     it('not where nothing speaks against it', async () => {
       await withFirst(async ({ victim, folder, take }) => {
         const result = await take('2', { prevImagesDir: '../1', leaveStopped: true, onBrokenChain: 'fail' })

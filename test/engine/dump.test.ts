@@ -137,7 +137,14 @@ describe('a dump of a running process', () => {
   it('is of one instant', async () => {
     await withTempDir(async (directory) => {
       await withVictim('dirty-writer', ['--pairs', '64', '--filler', '8192'], async (victim) => {
-        for (const [index, words] of [[], ['--max-memory', '1M'], ['--workers', '1']].entries()) {
+        const copy = ['--capture', 'copy']
+        const ways = [
+          copy,
+          [...copy, '--max-memory', '1M'],
+          [...copy, '--workers', '1'],
+          ['--capture', 'fork'],
+        ]
+        for (const [index, words] of ways.entries()) {
           const images = join(directory, String(index))
           const before = numberFact(await victim.request('rounds'), 'rounds')
           await dumpResult(victim.pid, images, words)
