@@ -220,6 +220,8 @@ class OrderService {
       case 'openUserfaultfd':
         return { fd: openUserfaultfd(this.#target, options) }
       case 'closeDescriptor':
+        // It may be that of a dump which has failed between the two steps of a fork.
+        this.close()
         closeDescriptor(this.#target, order.fd, options)
         return {}
       case 'prepareFork':
