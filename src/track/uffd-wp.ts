@@ -14,13 +14,10 @@
  * source: Documentation/admin-guide/mm/userfaultfd.rst, Documentation/admin-guide/mm/pagemap.rst
  */
 import { vmaFate } from '../core/fate.js'
-import type { Vma } from '../core/vma.js'
+import { WATCHED_FLAGS, type Vma } from '../core/vma.js'
 import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { borrowUserfaultfd, findUserfaultfds, type Userfaultfd } from '../kernel/userfaultfd.js'
 import type { ReadTarget, TrackedProcess, Tracker, TrackerState, UnreadTarget } from './tracker.js'
-
-/** VMAs that a userfaultfd watches: for write protection, missing pages, minor faults. source: fs/proc/task_mmu.c */
-const WATCHED_FLAGS = ['uw', 'um', 'ui']
 
 /**
  * The tracker for one process.
