@@ -152,7 +152,8 @@ function foreignOwner(pid: number): TidemarkError {
 function lastingEffects(pid: number, fd: number): string {
   return (
     `process ${String(pid)} is tracked from now on: it holds one more descriptor (${String(fd)}), cannot use userfaultfd ` +
-    `on its memory itself, pays about a microsecond at the first write to a page after each dump, and CRIU cannot ` +
-    `dump it; tidemark untrack -t ${String(pid)} takes that off`
+    `on its memory itself, and pays about a microsecond at the first write to a page after each dump; a huge page is split ` +
+    `at its first write; the heap has one VMA more for each dump between which it grew (vm.max_map_count); and CRIU ` +
+    `cannot dump it; tidemark untrack -t ${String(pid)} takes that off`
   )
 }

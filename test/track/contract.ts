@@ -97,7 +97,7 @@ export function testTracker(name: string, start: () => TrackedMemory): void {
       const page = begin(6)
       memory.write(page + 1, 1)
       // What a record keeps.
-      const state: TrackerState = JSON.parse(JSON.stringify(tracker.state()))
+      const state = structuredClone(tracker.state())
       tracker.close()
       memory.write(page + 2, 1)
       tracker = memory.open(state)
