@@ -149,6 +149,7 @@ export const UFFDIO = { API: 0xc018aa3f, REGISTER: 0xc020aa00, UNREGISTER: 0x801
 export const UFFD = {
   API: 0xaan,
   FEATURE_PAGEFAULT_FLAG_WP: 1n,
+  FEATURE_EVENT_FORK: 1n << 1n,
   /** What WP_ASYNC brings along, and what the kernel itself notes. */
   FEATURE_WP_UNPOPULATED: 1n << 13n,
   FEATURE_WP_ASYNC: 1n << 15n,

@@ -38,15 +38,27 @@ export function findUserfaultfds(
 /**
  * Whether userfaultfd `fd` of thread `tid` could be one that we have opened: by how it was opened and set up. Another
  * one may look the same.
- *
- * source: fs/userfaultfd.c userfaultfd_show_fdinfo
  */
 export function looksLikeOurs(tid: number, fd: number): boolean {
-  const text = readProcText(`/proc/${String(tid)}/fdinfo/${String(fd)}`) ?? ''
-  const flags = parseInt(/^flags:\s*([0-7]+)/m.exec(text)?.[1] ?? '0', 8)
-  const features = BigInt(`0x${/^API:\s*aa:([0-9a-f]+):/m.exec(text)?.[1] ?? '0'}`)
+  const { flags, features } = readSetup(tid, fd)
   const asked = features & ~(UFFD.INITIALIZED | UFFD.FEATURE_WP_UNPOPULATED)
   return (flags & OUR_FLAGS) === OUR_FLAGS && (features === 0n || asked === OUR_FEATURES)
+}
+
+/** Whether thread `tid` has a userfaultfd that somebody has to read before a fork is done. */
+export function isToldOfForks(tid: number): boolean {
+  return surveyDescriptors(tid).userfaultfds.some(
+    (fd) => (readSetup(tid, fd).features & UFFD.FEATURE_EVENT_FORK) !== 0n,
+  )
+}
+
+/** How a userfaultfd was opened, and what was asked for by UFFDIO_API. source: fs/userfaultfd.c userfaultfd_show_fdinfo */
+function readSetup(tid: number, fd: number): { readonly flags: number; readonly features: bigint } {
+  const text = readProcText(`/proc/${String(tid)}/fdinfo/${String(fd)}`) ?? ''
+  return {
+    flags: parseInt(/^flags:\s*([0-7]+)/m.exec(text)?.[1] ?? '0', 8),
+    features: BigInt(`0x${/^API:\s*aa:([0-9a-f]+):/m.exec(text)?.[1] ?? '0'}`),
+  }
 }
 
 /**

@@ -56,6 +56,15 @@ describeIf(works, `${NO_KERNEL_USER} and Linux 6.7`)('a program with a userfault
     })
   })
 
+  it('is not forked where that would wait for a reader of it', async () => {
+    await withScene(async ({ pid, request }, folder) => {
+      await request('own forks')
+      const { capture } = await dump({ pid, imagesDir: join(folder, '1'), sync: false, capture: 'fork' })
+      expect(capture).toEqual({ method: 'copy', why: 'it has a userfaultfd that is told of each fork' })
+      expect(await request('ping')).toEqual({ pong: true })
+    })
+  })
+
   it('keeps it though it watches nothing yet', async () => {
     await withScene(async (victim, folder) => {
       await victim.request('unwatched')

@@ -5,7 +5,8 @@
  *
  * Memory: 256 filled pages. Commands:
  *   ping, write N                 the first N pages are written
- *   own async|sync|missing        64 more pages, watched by a userfaultfd of its own; all protected with "async"
+ *   own async|sync|missing|forks  64 more pages, watched by a userfaultfd of its own; all protected with "async"; with
+ *                                 "forks" a fork would wait until somebody reads of it, and nobody does
  *   unwatched                     a userfaultfd that watches nothing
  *   touch N, written              writes N of those pages; how many were written since they were protected
  *   ring, read, unregister, close a ring with 64 registered pages; a read into 10 of them, past the page tables
@@ -67,11 +68,13 @@ static void check(int failed, const char *what) {
 }
 
 static void make_own(const char *mode) {
-  int is_async = !strcmp(mode, "async"), is_missing = !strcmp(mode, "missing");
+  int is_async = !strcmp(mode, "async"), is_missing = !strcmp(mode, "missing"), is_told = !strcmp(mode, "forks");
   own = map(OWN_PAGES, 5);
   int fd = syscall(SYS_userfaultfd, O_CLOEXEC | USER_MODE_ONLY);
   check(fd < 0, "userfaultfd");
-  struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | (is_async ? WP_ASYNC : 0)};
+  struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP};
+  if (is_async) api.features |= WP_ASYNC;
+  if (is_told) api.features |= UFFD_FEATURE_EVENT_FORK;
   check(ioctl(fd, UFFDIO_API, &api), "UFFDIO_API");
   struct uffdio_register watch = {
       .range = {(uintptr_t)own, OWN_PAGES * PAGE},
