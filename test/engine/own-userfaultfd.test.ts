@@ -75,6 +75,28 @@ describeIf(works, `${NO_KERNEL_USER} and Linux 6.7`)('a program with a userfault
     })
   })
 
+  it('keeps it where we see it too late, behind many descriptors: ours is taken off again', async () => {
+    await withScene(async ({ pid, request }, folder) => {
+      await request('open 200')
+      const settings = settle({ pid, imagesDir: join(folder, '1'), trackMem: true, sync: false }, 'dump')
+      const result = await takeSnapshot({
+        ...settings,
+        onStep: (step) => {
+          if (step !== 'staging ready' || watchedVmas(pid).length > 0) return
+          sendSignal(pid, 'SIGUSR2')
+          while (watchedVmas(pid).length === 0);
+        },
+      })
+      expect(result.tracker).toEqual({ name: 'content', why: expect.stringContaining('userfaultfd itself') })
+      expect(watchedVmas(pid)).toHaveLength(1)
+      expect(descriptorsOf(pid).filter((line) => line.includes('userfaultfd'))).toHaveLength(1)
+      expect(await request('written')).toEqual({ pages: 0 })
+      await request('touch 10')
+      expect(await request('written')).toEqual({ pages: 10 })
+      expect(await untrack({ pid })).toEqual({ pid, record: false, userfaultfd: false })
+    })
+  })
+
   it('gets content, right, where it begins to use it after it was tracked', async () => {
     await withScene(async (victim, folder) => {
       const { pid } = victim

@@ -110,6 +110,14 @@ export function testTracker(name: string, start: () => TrackedMemory): void {
       expectDirty(page, 6, [])
     })
 
+    it('takes off what it has begun, once', () => {
+      begin(4)
+      const hasBegun = tracker.notice() !== ''
+      const closed: number[] = []
+      const giveUp = (): boolean => tracker.giveUp((fd) => closed.push(fd))
+      expect([giveUp(), giveUp(), closed.length]).toEqual([hasBegun, false, hasBegun ? 1 : 0])
+    })
+
     it('never calls a page clean that was written, whatever else is done', () => {
       begin(1)
       for (let seed = 1; seed <= 12; seed++) runAtRandom(memory, tracker, seed)

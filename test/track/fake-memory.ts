@@ -66,6 +66,7 @@ function fakeTracker(known: TrackerState, clean: () => void): Tracker {
       if (!hasBegun || fd === undefined) return false
       close(fd)
       fd = undefined
+      hasBegun = false
       return true
     },
     close: () => undefined,

@@ -10,7 +10,7 @@
  *   unwatched                     a userfaultfd that watches nothing
  *   touch N, written              writes N of those pages; how many were written since they were protected
  *   ring, read, unregister, close a ring with 64 registered pages; a read into 10 of them, past the page tables
- *                                 (SIGUSR1 makes the ring too)
+ *                                 (SIGUSR1 makes the ring too, SIGUSR2 does "own async")
  *   fork                          a child that pauses, and ends with its parent
  *   leave                         the main thread that waits ends
  *   open N, limit N               N descriptors more; no number from N on is given out any more
@@ -67,7 +67,7 @@ static void check(int failed, const char *what) {
   exit(1);
 }
 
-static void make_own(const char *mode) {
+static int watch_own(const char *mode) {
   int is_async = !strcmp(mode, "async"), is_missing = !strcmp(mode, "missing"), is_told = !strcmp(mode, "forks");
   own = map(OWN_PAGES, 5);
   int fd = syscall(SYS_userfaultfd, O_CLOEXEC | USER_MODE_ONLY);
@@ -82,7 +82,7 @@ static void make_own(const char *mode) {
   check(ioctl(fd, UFFDIO_REGISTER, &watch), "UFFDIO_REGISTER");
   struct uffdio_writeprotect protect = {.range = watch.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
   check(is_async && ioctl(fd, UFFDIO_WRITEPROTECT, &protect), "UFFDIO_WRITEPROTECT");
-  printf("{\"fd\":%d}\n", fd);
+  return fd;
 }
 
 static int written(void) {
@@ -111,8 +111,8 @@ static void make_ring(void) {
 }
 
 static void on_signal(int signal) {
-  (void)signal;
-  make_ring();
+  if (signal == SIGUSR1) make_ring();
+  else watch_own("async");
 }
 
 static unsigned *queue_word(unsigned offset) { return (unsigned *)(queue + offset); }
@@ -130,7 +130,7 @@ static void read_fixed(void) {
 static void obey(const char *name, const char *word) {
   int number = atoi(word);
   if (!strcmp(name, "ping")) printf("{\"pong\":true}\n");
-  else if (!strcmp(name, "own")) make_own(word);
+  else if (!strcmp(name, "own")) printf("{\"fd\":%d}\n", watch_own(word));
   else if (!strcmp(name, "written")) printf("{\"pages\":%d}\n", written());
   else if (!strcmp(name, "unwatched"))
     printf("{\"fd\":%ld}\n", syscall(SYS_userfaultfd, number ? number : O_CLOEXEC | USER_MODE_ONLY));
@@ -176,6 +176,7 @@ static void *serve(void *is_leaderless) {
 int main(int count, char **words) {
   prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
   signal(SIGUSR1, on_signal);
+  signal(SIGUSR2, on_signal);
   if (count < 2) serve(0);
   leader = pthread_self();
   int is_led = !strcmp(words[1], "led");
