@@ -55,7 +55,7 @@ export function beginTracking(input: BeginInput, vmas: readonly Vma[]): readonly
 }
 
 /** The buffers that io_uring has pinned, in pages. */
-export function pinnedRanges(tid: number, { rings }: OpenDescriptors): PinnedRange[] {
+function pinnedRanges(tid: number, { rings }: OpenDescriptors): PinnedRange[] {
   const size = pageSize()
   return registeredBuffers(tid, rings).map(({ address, length }) => {
     const startPage = Math.floor(address / size)
