@@ -12,7 +12,7 @@ export async function runUntrack(args: { readonly tree: string; readonly json: b
   }
   const closed = result.userfaultfd ? ', its userfaultfd closed' : ''
   print(
-    result.record
+    result.record || result.userfaultfd
       ? `process ${String(result.pid)} is no longer tracked${closed}; its next dump is full`
       : `process ${String(result.pid)} was not tracked`,
   )

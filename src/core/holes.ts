@@ -16,19 +16,22 @@ import type { PageRuns } from './page-runs.js'
 /** Bits of the pages of `runs` that have slots. */
 export function runBits(chunks: ChunkDirectory, runs: PageRuns): Int32Array {
   const bits = allocateBitmap(slotCount(chunks))
-  for (let run = 0; run < runs.count; run++) {
-    const start = runs.startPage[run] ?? 0
-    const end = start + (runs.pageCount[run] ?? 0)
-    let index = lowerChunk(chunks, Math.floor(start / CHUNK_PAGES))
-    for (; index < chunks.count; index++) {
-      const chunkStart = (chunks.numbers[index] ?? 0) * CHUNK_PAGES
-      if (chunkStart >= end) break
-      const first = Math.max(0, start - chunkStart)
-      const last = Math.min(CHUNK_PAGES, end - chunkStart)
-      setBits(bits, index * CHUNK_PAGES + first, index * CHUNK_PAGES + last)
-    }
-  }
+  for (let run = 0; run < runs.count; run++)
+    setPageBits(chunks, bits, runs.startPage[run] ?? 0, runs.pageCount[run] ?? 0)
   return bits
+}
+
+/** Sets the bits of `pages` pages from `start` on, as far as they have slots. */
+export function setPageBits(chunks: ChunkDirectory, bits: Int32Array, start: number, pages: number): void {
+  const end = start + pages
+  let index = lowerChunk(chunks, Math.floor(start / CHUNK_PAGES))
+  for (; index < chunks.count; index++) {
+    const chunkStart = (chunks.numbers[index] ?? 0) * CHUNK_PAGES
+    if (chunkStart >= end) break
+    const first = Math.max(0, start - chunkStart)
+    const last = Math.min(CHUNK_PAGES, end - chunkStart)
+    setBits(bits, index * CHUNK_PAGES + first, index * CHUNK_PAGES + last)
+  }
 }
 
 /** What the hole rule says. */

@@ -29,6 +29,9 @@ export interface Vma {
   readonly flags: VmFlags | undefined
 }
 
+/** Of a VMA that a userfaultfd watches: for write protection, missing pages, minor faults. source: the same */
+export const WATCHED_FLAGS = ['uw', 'um', 'ui'] as const
+
 /** Pages in `vma`. */
 export function vmaPages(vma: Vma): number {
   return vma.endPage - vma.startPage

@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto'
 import { testBit } from '../core/bitmap.js'
 import { slotOfPage, type ChunkDirectory } from '../core/chunks.js'
 import { vmaFate } from '../core/fate.js'
-import { vmaPages, type Vma } from '../core/vma.js'
+import { vmaPages, WATCHED_FLAGS, type Vma } from '../core/vma.js'
 import { pageSize } from '../kernel/page-size.js'
 import { forceRewrite } from '../kernel/target-memory.js'
 import type { TrackerName } from '../track/tracker.js'
@@ -41,28 +41,57 @@ export interface ScannedBits {
  *
  * - soft-dirty: pages of files that the process has changed and may not write any more (relocated data, mostly).
  *   Nobody dirties them by the way, so the clean ones count as well.
- * - uffd-wp does not watch those: any pages of small anonymous VMAs, all rewritten. One that the program writes
- *   too proves nothing, several of them hardly all are.
+ * - uffd-wp does not watch those, and some programs have none: then any pages of small anonymous VMAs, all rewritten. One
+ *   that the program writes too proves nothing, several of them hardly all are.
+ *
+ * The pages are drawn by lot too: two runs that know nothing of each other must not draw the same ones.
  */
 export function chooseCanary(
   tracker: TrackerName,
   vmas: readonly Vma[],
-  { chunks, present }: ScannedBits,
+  scanned: Pick<ScannedBits, 'chunks' | 'present'>,
 ): CanaryPage[] {
-  const readOnly = tracker === 'soft-dirty'
+  // A write to what another userfaultfd protects would wait for the process that stands.
+  const safe = tracker === 'soft-dirty' ? vmas.filter(isUnwatched) : vmas
+  const readOnly = tracker === 'soft-dirty' ? drawPages(safe.filter(isReadOnlyCopy), scanned) : []
+  const lot = randomBytes(CANARY_PAGES)
+  if (readOnly.length > 0) {
+    const isDrawn = (index: number): boolean => index === 0 || ((lot[index] ?? 0) & 1) === 1
+    return readOnly.map((page, index) => ({ page, rewritten: isDrawn(index) }))
+  }
+  return drawPages(safe.filter(isSmallAnonymous), scanned).map((page) => ({ page, rewritten: true }))
+}
+
+/** Up to {@link CANARY_PAGES} pages that are there, of VMAs in an order drawn by lot, of each from a place drawn by lot on. */
+function drawPages(
+  vmas: readonly Vma[],
+  { chunks, present }: Pick<ScannedBits, 'chunks' | 'present'>,
+): number[] {
+  const share = Math.ceil(CANARY_PAGES / Math.max(1, vmas.length))
   const pages: number[] = []
-  for (const vma of vmas) {
+  for (const vma of shuffled(vmas)) {
     if (pages.length === CANARY_PAGES) break
-    if (!(readOnly ? isReadOnlyCopy(vma) : isSmallAnonymous(vma))) continue
-    for (let page = vma.startPage; page < vma.endPage && pages.length < CANARY_PAGES; page++) {
+    const most = Math.min(CANARY_PAGES, pages.length + share)
+    const length = vmaPages(vma)
+    const first = Math.floor(Math.random() * length)
+    for (let step = 0; step < length && pages.length < most; step++) {
+      const page = vma.startPage + ((first + step) % length)
       const slot = slotOfPage(chunks, page)
       if (slot >= 0 && testBit(present, slot)) pages.push(page)
     }
   }
-  const lot = randomBytes(CANARY_PAGES)
-  const isDrawn = (index: number): boolean => index === 0 || ((lot[index] ?? 0) & 1) === 1
-  const drawn = pages.map((page, index) => ({ page, rewritten: isDrawn(index) }))
-  return readOnly ? drawn : drawn.filter(({ rewritten }) => rewritten)
+  return pages
+}
+
+function shuffled<Item>(items: readonly Item[]): Item[] {
+  return items
+    .map((item) => ({ item, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ item }) => item)
+}
+
+function isUnwatched({ flags }: Vma): boolean {
+  return flags !== undefined && !WATCHED_FLAGS.some((flag) => flags.has(flag))
 }
 
 function isReadOnlyCopy(vma: Vma): boolean {

@@ -10,12 +10,13 @@ import { isForked, vmaFate } from '../core/fate.js'
 import { RunList, type PageRuns } from '../core/page-runs.js'
 import { splitPlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
-import type { Vma } from '../core/vma.js'
+import { WATCHED_FLAGS, type Vma } from '../core/vma.js'
 import type { AddressRange } from '../kernel/call-stub.js'
 import { availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 import { pageSize } from '../kernel/page-size.js'
 import { readHugeBytes } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
+import { isToldOfForks } from '../kernel/userfaultfd.js'
 import type { CaptureMethod, DumpSettings } from './options.js'
 import type { Survey } from './survey.js'
 
@@ -96,7 +97,7 @@ export function chooseCapture(
   if (mode === 'pre-dump') return { method: 'copy', why: 'a pre-dump copies from the running process' }
   if (capture === 'copy') return { method: 'copy', why: settings.captureWhy }
   const facts = gatherFacts(settings, target, survey)
-  const obstacle = forkObstacle(target, facts, compares)
+  const obstacle = forkObstacle(target, facts, compares) || ownForkObstacle(target, survey)
   if (obstacle !== '') return { method: 'copy', why: obstacle }
   if (capture === 'fork') return { method: 'fork', why: 'as asked for' }
   if (leaveStopped) return { method: 'copy', why: 'the process is left stopped anyway' }
@@ -135,6 +136,12 @@ function forkObstacle(target: TargetIdentity, facts: CaptureFacts, compares: boo
   if (room < needed)
     return `memory is short: ${mebibytes(room)} left, and while a fork lives the process may need ${mebibytes(needed)} more`
   return ''
+}
+
+/** The same for a process whose userfaultfd is told of each fork: the fork would wait for a thread of it, which stands. */
+function ownForkObstacle({ tid }: TargetIdentity, { space }: Survey): string {
+  const isWatched = space.vmas.some(({ flags }) => WATCHED_FLAGS.some((flag) => flags?.has(flag) === true))
+  return isWatched && isToldOfForks(tid) ? 'it has a userfaultfd that is told of each fork' : ''
 }
 
 function mebibytes(bytes: number): string {

@@ -16,11 +16,12 @@ import { probeKernel } from '../kernel/features.js'
 import { pageSize } from '../kernel/page-size.js'
 import { unmapStaging } from '../kernel/staging.js'
 import type { TargetIdentity } from '../kernel/target.js'
+import { closeLeft, giveUpTracking } from './begin-tracking.js'
 import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-choice.js'
 import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
-import { captureFrozen, refuseMissing, type WindowInput } from './frozen-window.js'
+import { captureFrozen, refuseMissing, type Captured, type WindowInput } from './frozen-window.js'
 import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
@@ -85,6 +86,7 @@ export async function captureTarget<T>(
     return await withFrozenTarget(settings, freezer, freezerState, async (frozen) => {
       settings.onStep('held')
       reap(frozen, left)
+      closeLeft(target, closerOf(frozen))
       const taken = { ...takeMemory(settings, window, frozen), children, begunUs }
       settings.onStep('thawed')
       if (capture.method === 'fork' || left.length > 0) forgetFork(target)
@@ -175,6 +177,7 @@ function prepareWindow(
     stagingBytes: area.stagingBytes,
     pagesFd,
     expired: () => false,
+    steadily: () => false,
     openUserfaultfd: notYet,
     prepareFork: notYet,
     fork: notYet,
@@ -190,20 +193,38 @@ function notYet(): never {
 function takeMemory(
   settings: DumpSettings,
   window: WindowInput,
-  { freezer, held }: Frozen,
+  frozen: Frozen,
 ): Omit<Taken, 'children' | 'begunUs'> {
-  const captured = captureFrozen({
-    ...window,
-    expired: () => !freezer.holds,
-    openUserfaultfd: () => freezer.openUserfaultfd(),
-    prepareFork: () => {
-      freezer.prepareFork()
-    },
-    fork: () => freezer.fork(),
-  })
+  const { freezer, held } = frozen
+  const captured = captureOrGiveUp(window, frozen)
   const capturedUs = monotonicMicros()
   const facts = readTargetFacts(window.target, held.threads, uptimeMicros())
   if (settings.leaveStopped) freezer.keep(settings.maxFrozenMs)
   const releasedUs = settings.leaveStopped ? monotonicMicros() : freezer.thaw(settings.maxFrozenMs)
   return { captured, facts, held, releasedUs, thawUs: releasedUs - capturedUs }
+}
+
+function captureOrGiveUp(window: WindowInput, frozen: Frozen): Captured {
+  const { freezer } = frozen
+  try {
+    return captureFrozen({
+      ...window,
+      expired: () => !freezer.holds,
+      steadily: (work) => freezer.steadily(work),
+      openUserfaultfd: () => freezer.openUserfaultfd(),
+      prepareFork: () => {
+        freezer.prepareFork()
+      },
+      fork: () => freezer.fork(),
+    })
+  } catch (error) {
+    giveUpTracking(window, closerOf(frozen))
+    throw error
+  }
+}
+
+function closerOf({ freezer }: Frozen): (fd: number) => void {
+  return (fd) => {
+    freezer.closeDescriptor(fd)
+  }
 }

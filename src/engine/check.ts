@@ -1,6 +1,7 @@
 /** What this kernel and our rights allow, a row a feature, with what to do about each "no". */
 import { release } from 'node:os'
 import { SYS_KCMP, KCMP_VM } from '../kernel/abi.js'
+import { probeAsyncProtect } from '../kernel/async-protect.js'
 import { availableCpus, availableMemory, memoryHeadroom } from '../kernel/cgroups.js'
 import { probeKernel } from '../kernel/features.js'
 import { syscall } from '../kernel/libc.js'
@@ -48,11 +49,22 @@ export function checkSystem(): CheckRow[] {
       features.softDirty ? 'shown by a write, a reset and a write' : 'the kernel never sets the bit',
       'the kernel was built without CONFIG_MEM_SOFT_DIRTY; full dumps do not need it',
     ),
+    uffdWpRow(),
     ptraceRow(),
     kcmpRow(),
     hugePagesRow(),
     budgetRow(),
   ]
+}
+
+function uffdWpRow(): CheckRow {
+  const works = probeAsyncProtect(probeKernel())
+  return row(
+    'uffd-wp',
+    works,
+    works ? 'shown by a write, a reset and a write' : 'no asynchronous write protection by userfaultfd',
+    'Linux 6.7 has it, where it is built in (CONFIG_USERFAULTFD) and no seccomp filter forbids userfaultfd; without it and soft-dirty, increments compare contents',
+  )
 }
 
 function ptraceRow(): CheckRow {

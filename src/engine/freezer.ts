@@ -116,6 +116,21 @@ export class Freezer {
     throw new TidemarkError('INTERNAL', 'the freezer thread made no fork')
   }
 
+  /**
+   * Does `work`, of microseconds, while the target is held beyond any deadline; false, with nothing done, where the freezer
+   * had let go before. Throws what `work` throws.
+   */
+  steadily(work: () => void): boolean {
+    const { held, steady } = FREEZER_STATE
+    if (Atomics.compareExchange(this.#control, FREEZER.state, held, steady) !== held) return false
+    try {
+      work()
+      return true
+    } finally {
+      this.#setState(held)
+    }
+  }
+
   /** Lets the fork of a target that runs again end; does not wait for that. */
   dropFork(): void {
     const { released, abandoned } = FREEZER_STATE

@@ -20,6 +20,7 @@ import { readStat, readStatus, targetDied, type ProcessStat, type ProcessStatus 
 import { confirmIdentity, type TargetIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
 import { rereadAddressSpace, type AddressSpace } from './address-space.js'
+import { beginTracking } from './begin-tracking.js'
 import { unforkedRanges, type CaptureChoice } from './capture-choice.js'
 import type { Crew } from './crew.js'
 import { beginInterval, findHolesIn } from './interval.js'
@@ -52,6 +53,8 @@ export interface WindowInput {
   readonly pagesFd: number
   /** Whether the freezer has let the target go. */
   readonly expired: () => boolean
+  /** Does `work` while the freezer cannot let go by itself; false, with nothing done, where it has. */
+  readonly steadily: (work: () => void) => boolean
   /** Opens a userfaultfd inside the standing target. */
   readonly openUserfaultfd: () => number
   /** Makes the standing target ready to be forked. */
@@ -103,7 +106,7 @@ export function captureFrozen(input: WindowInput): Captured {
   const space = rereadAddressSpace(target, input.features, input.survey.space)
   const mapsUs = lap()
   // Before the first look: what it does to the target must be in the snapshot, or be seen by the next.
-  tracking.tracker?.prepare({ vmas: space.vmas, openUserfaultfd: input.openUserfaultfd })
+  const pinned = beginTracking(input, space.vmas)
   const prepareUs = lap()
   input.onStep('tracking begun')
   const isForked = input.capture.method === 'fork'
@@ -126,14 +129,14 @@ export function captureFrozen(input: WindowInput): Captured {
   if (input.requireComplete) refuseMissing(missing, target.pid)
   const scanUs = lap()
   input.onStep('scanned')
-  const holes = findHolesIn(tracking, scanned, space.vmas, target, input.survey.listed)
+  const holes = findHolesIn(tracking, scanned, space.vmas, target, pinned, input.survey.listed)
   if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)
   const planUs = lap()
   // Before the memory is taken: what others write to it from now on, though it stands, is dirty for the next dump.
   if (tracking.tracker !== undefined)
-    beginInterval({ ...input, tracker: tracking.tracker }, scanned, space.vmas)
+    beginInterval({ ...input, pinned, tracker: tracking.tracker }, scanned, space.vmas)
   const resetUs = lap()
   const fork = isForked ? forkingFails(input, input.fork) : undefined
   const forkUs = prepareForkUs + lap()

@@ -41,7 +41,7 @@ export interface IntervalRecord {
 }
 
 const VERSION = 1
-const RECORD_NAME = /^(\d+)-(\d+)\.(json|fork)$/
+const RECORD_NAME = /^(\d+)-(\d+)\.(json|fork|uffd)$/
 
 /** The runtime directory: of the system for root, else of the user. */
 export function runtimeDirectory(): string {
@@ -53,19 +53,21 @@ export function runtimeDirectory(): string {
 
 /** The record of `target`, or undefined where there is none, or none that can be read or is of this process. */
 export function readRecord(target: TargetIdentity): IntervalRecord | undefined {
-  let value: unknown
-  try {
-    value = JSON.parse(readFileSync(recordPath(target), 'utf8'))
-  } catch {
-    return undefined
-  }
-  if (!isRecord(value)) return undefined
+  const value = parseRecord(recordPath(target))
+  if (value === undefined) return undefined
   const same =
     value.bootId === readBootId() &&
     value.pid === target.pid &&
     value.startTimeTicks === target.startTimeTicks &&
     value.auxRandom === target.auxRandom
   return same ? value : undefined
+}
+
+/** Inodes of the userfaultfds that the records of all processes name. */
+export function recordedInodes(): number[] {
+  return listRecords()
+    .map((name) => parseRecord(join(runtimeDirectory(), name)))
+    .flatMap((record) => (record?.bootId === readBootId() ? (record.state.userfaultfd?.inode ?? []) : []))
 }
 
 /** Makes the runtime directory, and removes the records of processes that have ended. Throws `RECORD_FAILED`. */
@@ -87,13 +89,17 @@ export function prepareRecords(): void {
 
 /** Puts `record` in the place of the one before, all at once. Throws `RECORD_FAILED`; then the old one stands. */
 export function writeRecord(record: IntervalRecord): void {
-  const path = recordPath(record)
+  replaceFile(recordPath(record), { version: VERSION, ...record })
+}
+
+/** Puts `content`, as JSON, in the place of the file at `path`, all at once. Throws `RECORD_FAILED`. */
+export function replaceFile(path: string, content: object): void {
   const temporary = `${path}.${String(process.pid)}`
   try {
     const fd = openSync(temporary, 'w', 0o600)
     try {
       fchmodSync(fd, 0o600)
-      writeSync(fd, JSON.stringify({ version: VERSION, ...record }))
+      writeSync(fd, JSON.stringify(content))
     } finally {
       closeSync(fd)
     }
@@ -104,15 +110,18 @@ export function writeRecord(record: IntervalRecord): void {
   }
 }
 
-/** Forgets the interval of `target`. */
-export function removeRecord(target: TargetIdentity): void {
-  rmSync(recordPath(target), { force: true })
+/** What is on record of a process: its interval, that it is being forked, or that a userfaultfd is being opened in it. */
+export type RecordKind = 'json' | 'fork' | 'uffd'
+
+/** Forgets the interval of `target`, or a note. */
+export function removeRecord(target: TargetIdentity, kind: RecordKind = 'json'): void {
+  rmSync(recordPath(target, kind), { force: true })
 }
 
-/** The file for what is on record of a process: its interval, or that it is being forked. */
+/** The file for what is on record of a process. */
 export function recordPath(
   { pid, startTimeTicks }: Pick<IntervalRecord, 'pid' | 'startTimeTicks'>,
-  kind: 'json' | 'fork' = 'json',
+  kind: RecordKind = 'json',
 ): string {
   return join(runtimeDirectory(), `${String(pid)}-${String(startTimeTicks)}.${kind}`)
 }
@@ -125,6 +134,23 @@ export function recordFailed(path: string, error: unknown): TidemarkError {
     { path, errno: codeOf(error) ?? 'unknown' },
     error,
   )
+}
+
+function listRecords(): string[] {
+  try {
+    return readdirSync(runtimeDirectory()).filter((name) => RECORD_NAME.exec(name)?.[3] === 'json')
+  } catch {
+    return []
+  }
+}
+
+function parseRecord(path: string): IntervalRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return isRecord(value) ? value : undefined
+  } catch {
+    return undefined
+  }
 }
 
 // What we wrote ourselves, and nobody else may write: a change of version is all that there is to expect.

@@ -2,20 +2,20 @@
 import { countBits, WORD_SLOTS } from '../core/bitmap.js'
 import { CHUNK_PAGES, type ChunkDirectory } from '../core/chunks.js'
 import { vmaFate } from '../core/fate.js'
-import { findHoles, runBits } from '../core/holes.js'
+import { findHoles, runBits, setPageBits } from '../core/holes.js'
 import { RunList } from '../core/page-runs.js'
 import { buildSegments } from '../core/segments.js'
 import { shardsOfChunks } from '../core/shards.js'
-import type { Vma } from '../core/vma.js'
-import { registeredBuffers } from '../kernel/descriptors.js'
+import { vmaPages, type Vma } from '../core/vma.js'
+import { isTidemarkError, TidemarkError } from '../errors.js'
 import { probeKernel } from '../kernel/features.js'
-import { pageSize } from '../kernel/page-size.js'
 import { readBootId } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
-import type { Tracker } from '../track/tracker.js'
+import type { PinnedRange, Tracker } from '../track/tracker.js'
 import { canaryObjection, chooseCanary, drawCanary } from './canary.js'
 import type { Crew } from './crew.js'
 import { readRecord, writeRecord } from './interval-record.js'
+import { forgetOpening } from './left-userfaultfds.js'
 import type { DumpStep } from './options.js'
 import type { Scanned } from './scan-target.js'
 import type { Parent } from './parent.js'
@@ -36,12 +36,17 @@ export interface ListedBits {
   readonly inParent: Int32Array
 }
 
-/** Applies the hole rule, if the parent's interval is still whole. */
+/**
+ * Applies the hole rule, if the parent's interval is still whole.
+ *
+ * @param pinned - what io_uring has pinned now
+ */
 export function findHolesIn(
   tracking: Tracking,
   scanned: Scanned,
   vmas: readonly Vma[],
   target: TargetIdentity,
+  pinned: readonly PinnedRange[],
   known?: ListedBits,
 ): FoundHoles {
   const { tracker, parent, fullBecause } = tracking
@@ -51,7 +56,7 @@ export function findHolesIn(
   if (tracker.dirtyBit === 'all') return { ...none, fullBecause: '' }
   const objection = intervalObjection(tracking, tracker, scanned, target)
   if (objection !== '') return { ...none, fullBecause: objection }
-  markUnwatched(scanned, vmas, target.pid)
+  markUnwatched(scanned, vmas, [...tracking.pinnedBefore, ...pinned])
   const inParent = known?.chunks === scanned.chunks ? known.inParent : listedBits(scanned.chunks, parent)
   return { ...findHoles(scanned.present, scanned.dirty, inParent), fullBecause: '' }
 }
@@ -78,19 +83,18 @@ export function listedBits(chunks: ChunkDirectory, parent: Parent): Int32Array {
   return runBits(chunks, list.toRuns())
 }
 
-/** Counts as dirty what no tracker watches: huge pages of their own pool, and buffers that io_uring has pinned. */
-function markUnwatched({ chunks, dirty }: Scanned, vmas: readonly Vma[], pid: number): void {
-  const ranges: [start: number, end: number][] = []
-  for (const vma of vmas) if (vma.flags?.has('ht') === true) ranges.push([vma.startPage, vma.endPage])
-  const size = pageSize()
-  for (const { address, length } of registeredBuffers(pid))
-    ranges.push([Math.floor(address / size), Math.ceil((address + length) / size)])
-  for (const [start, end] of ranges) {
-    const list = new RunList()
-    list.add(start, end - start)
-    const bits = runBits(chunks, list.toRuns())
-    for (let word = 0; word < dirty.length; word++) dirty[word] = (dirty[word] ?? 0) | (bits[word] ?? 0)
-  }
+/**
+ * Counts as dirty what no tracker watches: huge pages of their own pool, and what io_uring has pinned, or had when the
+ * interval began.
+ */
+function markUnwatched(
+  { chunks, dirty }: Scanned,
+  vmas: readonly Vma[],
+  pinned: readonly PinnedRange[],
+): void {
+  for (const vma of vmas)
+    if (vma.flags?.has('ht') === true) setPageBits(chunks, dirty, vma.startPage, vmaPages(vma))
+  for (const { startPage, pages } of pinned) setPageBits(chunks, dirty, startPage, pages)
 }
 
 /** What {@link beginInterval} needs of the window. */
@@ -98,8 +102,11 @@ export interface IntervalInput {
   readonly target: TargetIdentity
   readonly tracker: Tracker
   readonly snapshotId: string
+  /** What io_uring has pinned now: its writes will not be seen. */
+  readonly pinned: readonly PinnedRange[]
   readonly crew: Crew
   readonly expired: () => boolean
+  readonly steadily: (work: () => void) => boolean
   readonly onStep: (step: DumpStep) => void
 }
 
@@ -109,16 +116,17 @@ export interface IntervalInput {
  * The target stands; all that the snapshot needs of the dirty bits has been read.
  */
 export function beginInterval(input: IntervalInput, scanned: Scanned, vmas: readonly Vma[]): void {
-  const { target, tracker, snapshotId } = input
+  const { target, tracker, snapshotId, pinned } = input
   if (!tracker.hasIntervals) return
   const canary = chooseCanary(tracker.name, vmas, scanned)
   const { pid, startTimeTicks, auxRandom, exe } = target
-  const state = tracker.state()
+  const state = { ...tracker.state(), pinned }
   writeRecord({
     bootId: readBootId(),
     ...{ pid, startTimeTicks, auxRandom, exe, snapshotId, state, canary },
     tracker: tracker.name,
   })
+  forgetOpening(target)
   input.onStep('recorded')
   tracker.reset({
     vmas,
@@ -127,9 +135,9 @@ export function beginInterval(input: IntervalInput, scanned: Scanned, vmas: read
     },
   })
   input.onStep('reset')
-  // Where it cannot be drawn the next dump does not find it, and is full. A byte is read and written back: of a target
-  // that runs again, since it had stood too long, that could undo a write of its own.
-  if (!input.expired()) drawCanary(target.tid, canary)
+  // Where it cannot be drawn the next dump does not find it, and is full. A byte is read and written back: if the target
+  // ran again meanwhile, that could undo a write of its own.
+  input.steadily(() => drawCanary(target.tid, canary))
   input.onStep('canary drawn')
 }
 
@@ -141,19 +149,17 @@ function protect(
 ): void {
   const segments = buildSegments(vmas, true, (vma) => (watched.has(vma) ? vmaFate(vma).store : 'none'))
   const shards = shardsOfChunks(dirtyChunks(chunks, dirty))
-  crew.runBlocking(
-    {
-      kind: 'protect',
-      pid: target.pid,
-      tid: target.tid,
-      features: probeKernel(),
-      chunks,
-      segments,
-      shards,
-      dirty,
-    },
-    expired,
-  )
+  const { pid, tid } = target
+  try {
+    crew.runBlocking(
+      { kind: 'protect', pid, tid, features: probeKernel(), chunks, segments, shards, dirty },
+      expired,
+    )
+  } catch (error) {
+    if (!isTidemarkError(error) || error.details.errno !== 'EPERM') throw error
+    const message = `memory of process ${String(pid)} cannot be write-protected, it may use userfaultfd itself; choose --tracker content`
+    throw new TidemarkError('TRACKER_UNAVAILABLE', message, { pid }, error)
+  }
 }
 
 /** Indices of the chunks that have a dirty page: the others need no protection. */

@@ -65,7 +65,7 @@ export function surveyTarget(
       run: (job) => crew.runBlocking(job, expired),
     })
     const { chunks, present } = scanned
-    const { bits } = findHolesIn(tracking, scanned, space.vmas, target)
+    const { bits } = findHolesIn(tracking, scanned, space.vmas, target, [])
     found = { chunks, weights: chunkWeights(present, chunks.count), plan: planDump(chunks, present, bits) }
     if (monotonicMicros() - begun > LONG_SCAN_US) break
   }

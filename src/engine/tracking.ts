@@ -4,13 +4,13 @@
  */
 import { TidemarkError } from '../errors.js'
 import { probeAsyncProtect } from '../kernel/async-protect.js'
-import { pinningDescriptors } from '../kernel/descriptors.js'
+import { NO_DESCRIPTORS, surveyDescriptors, type OpenDescriptors } from '../kernel/descriptors.js'
 import { probeKernel } from '../kernel/features.js'
 import { readProcText } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { contentTracker } from '../track/content.js'
 import { softDirtyTracker } from '../track/soft-dirty.js'
-import { TRACKER_NAMES, type Tracker, type TrackerName } from '../track/tracker.js'
+import { TRACKER_NAMES, type PinnedRange, type Tracker, type TrackerName } from '../track/tracker.js'
 import { uffdWpTracker } from '../track/uffd-wp.js'
 import type { CanaryPage } from './canary.js'
 import { readRecord, type IntervalRecord } from './interval-record.js'
@@ -31,6 +31,12 @@ export interface Tracking {
   readonly canary: readonly CanaryPage[] | undefined
   /** Why the dump is full though a parent was given; empty where it is not. */
   readonly fullBecause: string
+  /** Whether the tracker was chosen by us, so that another may take its place. */
+  readonly isAuto: boolean
+  /** The process's descriptors when it was chosen. */
+  readonly descriptors: OpenDescriptors
+  /** What was pinned when the interval that runs began. */
+  readonly pinnedBefore: readonly PinnedRange[]
 }
 
 /** Of a capture that neither has a parent nor is to be one. */
@@ -41,6 +47,9 @@ export const UNTRACKED: Tracking = {
   intervalId: '',
   canary: undefined,
   fullBecause: '',
+  isAuto: false,
+  descriptors: NO_DESCRIPTORS,
+  pinnedBefore: [],
 }
 
 /** A choice of tracker, with its reason. */
@@ -70,9 +79,10 @@ export function planTracking(
       : openParent(imagesDir, resolveParent(imagesDir, prevImagesDir), target)
   const record = readRecord(target)
   const parent = typeof opened === 'string' ? undefined : opened
+  const descriptors = surveyDescriptors(target.tid)
   try {
     const before = parent?.chain.links[0]?.manifest?.tracker ?? ''
-    const { name, why } = chooseTracker(settings, target, before, avoided)
+    const { name, why } = chooseTracker(settings, target, before, avoided || obstacle(target, descriptors))
     const fullBecause =
       typeof opened === 'string'
         ? opened
@@ -90,6 +100,9 @@ export function planTracking(
       intervalId: record?.snapshotId ?? '',
       canary: proven ? undefined : record?.canary,
       fullBecause,
+      isAuto: settings.tracker === 'auto',
+      descriptors,
+      pinnedBefore: record?.state.pinned ?? [],
     }
   } catch (error) {
     parent?.chain.close()
@@ -174,8 +187,6 @@ function chooseTracker(
     )
   }
   if (avoided !== '') return { name: 'content', why: avoided }
-  const pinned = pinnedBy(target)
-  if (pinned !== '') return { name: 'content', why: `${pinned} may write to memory that no tracker watches` }
   const same = TRACKER_NAMES.find((name) => name === before && works(name))
   if (same !== undefined) return { name: same, why: 'as the parent' }
   if (works('soft-dirty')) return { name: 'soft-dirty', why: 'the kernel has it' }
@@ -204,11 +215,18 @@ function works(name: TrackerName): boolean {
   }
 }
 
-/** What may have the target's memory pinned for writing; empty for nothing. */
-function pinnedBy({ pid, tid }: TargetIdentity): string {
-  const names = pinningDescriptors(pid)
-  if ((readProcText(`/proc/${String(tid)}/maps`) ?? '').includes(' /[aio]')) names.push('AIO')
-  return names.join(', ')
+/** What speaks against every tracker that needs the kernel's help; empty for nothing. */
+function obstacle(target: TargetIdentity, { pinning }: OpenDescriptors): string {
+  const hasAio = (readProcText(`/proc/${String(target.tid)}/maps`) ?? '').includes(` ${AIO_PATH}`)
+  return pinningObstacle(hasAio ? [...pinning, 'AIO'] : pinning)
+}
+
+/** Path in maps of the ring of Linux AIO. */
+export const AIO_PATH = '/[aio]'
+
+/** The same for what may have memory pinned, by its names; empty for none. */
+export function pinningObstacle(names: readonly string[]): string {
+  return names.length === 0 ? '' : `${names.join(', ')} may write to memory that no tracker watches`
 }
 
 function openTracker(name: TrackerName, target: TargetIdentity, record: IntervalRecord | undefined): Tracker {
@@ -216,7 +234,7 @@ function openTracker(name: TrackerName, target: TargetIdentity, record: Interval
     case 'soft-dirty':
       return softDirtyTracker(target.tid)
     case 'uffd-wp':
-      return uffdWpTracker(target.pid, record?.state ?? {})
+      return uffdWpTracker(target, record?.state ?? {})
     case 'content':
       return contentTracker
   }

@@ -127,6 +127,9 @@ export const F_DUPFD_CLOEXEC = 1030
 /** O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY. source: asm-generic/fcntl.h, linux/userfaultfd.h */
 export const UFFD_FLAGS = 0o2000000 + 0o4000 + 1
 
+/** pidfd_open's flag for one thread: a process whose main thread has ended shows no descriptors (Linux 6.9). source: linux/pidfd.h */
+export const PIDFD_THREAD = 0o200
+
 /** kcmp's type for "same address space". source: include/uapi/linux/kcmp.h */
 export const KCMP_VM = 1
 
@@ -139,13 +142,17 @@ export const LOCK_EXCLUSIVE_NOW = 2 | 4
 /** Flags of PAGEMAP_SCAN: protect what matches; fail where a VMA cannot be. source: include/uapi/linux/fs.h */
 export const PM_SCAN = { WP_MATCHING: 1, CHECK_WPASYNC: 2 } as const
 
-/** Requests: _IOWR(0xaa, 0x3f, 24), _IOWR(0xaa, 0, 32). source: include/uapi/linux/userfaultfd.h */
-export const UFFDIO = { API: 0xc018aa3f, REGISTER: 0xc020aa00 } as const
+/** Requests: _IOWR(0xaa, 0x3f, 24), _IOWR(0xaa, 0, 32), _IOR(0xaa, 1, 16). source: include/uapi/linux/userfaultfd.h */
+export const UFFDIO = { API: 0xc018aa3f, REGISTER: 0xc020aa00, UNREGISTER: 0x8010aa01 } as const
 
 /** Constants of the interface. source: the same */
 export const UFFD = {
   API: 0xaan,
   FEATURE_PAGEFAULT_FLAG_WP: 1n,
+  FEATURE_EVENT_FORK: 1n << 1n,
+  /** What WP_ASYNC brings along, and what the kernel itself notes. */
+  FEATURE_WP_UNPOPULATED: 1n << 13n,
   FEATURE_WP_ASYNC: 1n << 15n,
+  INITIALIZED: 1n << 31n,
   REGISTER_MODE_WP: 2n,
 } as const

@@ -1,16 +1,54 @@
-/** Open descriptors of a process, and those whose kernel side writes to memory behind every tracker's back. */
+/**
+ * Open descriptors of a process, and those whose kernel side writes to memory behind every tracker's back.
+ *
+ * All go by a live thread: a main thread that has ended has no descriptors, though the others have.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 /** One descriptor. */
 export interface Descriptor {
   readonly fd: number
-  /** Text of the link in /proc/PID/fd. */
+  /** Text of the link in /proc/TID/fd. */
   readonly target: string
 }
 
-/** The descriptors of process `pid`; those that close meanwhile are left out. */
-export function listDescriptors(pid: number): Descriptor[] {
-  const folder = `/proc/${String(pid)}/fd`
+/** What Tidemark has to know of a process's descriptors. */
+export interface OpenDescriptors {
+  readonly count: number
+  /** What may have memory pinned, so that a device or the kernel writes to it unseen: names for a message. */
+  readonly pinning: readonly string[]
+  /** Numbers of the io_urings. */
+  readonly rings: readonly number[]
+  /** Numbers of the userfaultfds. */
+  readonly userfaultfds: readonly number[]
+}
+
+/** A process of which nothing is to be known. */
+export const NO_DESCRIPTORS: OpenDescriptors = { count: 0, pinning: [], rings: [], userfaultfds: [] }
+
+/** Bytes of memory. */
+export interface ByteRange {
+  readonly address: number
+  readonly length: number
+}
+
+/** Links in /proc/TID/fd, and paths in maps. source: io_uring/io_uring.c io_uring_get_file, fs/userfaultfd.c */
+const RING = 'anon_inode:[io_uring]'
+const USERFAULTFD = 'anon_inode:[userfaultfd]'
+
+const DMA_TARGETS: readonly (readonly [pattern: RegExp, name: string])[] = [
+  [/^anon_inode:\[io_uring\]/, 'io_uring'],
+  [/^\/dev\/infiniband\//, 'RDMA'],
+  [/^anon_inode:(\[vfio|vfio)|^\/dev\/vfio\//, 'vfio'],
+  [/^\/dev\/(nvidia|dri\/|kfd|accel)/, 'GPU'],
+]
+
+/** So many descriptors are looked at again in a millisecond or two; 15,000 would take a tenth of a second. */
+const FEW = 128
+
+/** The descriptors that thread `tid` has; those that close meanwhile are left out. */
+export function listDescriptors(tid: number): Descriptor[] {
+  const folder = `/proc/${String(tid)}/fd`
   let names: string[]
   try {
     names = readdirSync(folder)
@@ -26,36 +64,50 @@ export function listDescriptors(pid: number): Descriptor[] {
   })
 }
 
-const DMA_TARGETS: readonly (readonly [pattern: RegExp, name: string])[] = [
-  [/^anon_inode:\[io_uring\]/, 'io_uring'],
-  [/^\/dev\/infiniband\//, 'RDMA'],
-  [/^anon_inode:(\[vfio|vfio)|^\/dev\/vfio\//, 'vfio'],
-  [/^\/dev\/(nvidia|dri\/|kfd|accel)/, 'GPU'],
-]
+/** Looks at every descriptor that thread `tid` has: some 10 microseconds each. */
+export function surveyDescriptors(tid: number): OpenDescriptors {
+  const all = listDescriptors(tid)
+  const pinning = new Set<string>()
+  for (const { target } of all) {
+    for (const [pattern, name] of DMA_TARGETS) if (pattern.test(target)) pinning.add(name)
+  }
+  const numbers = (link: string): number[] => all.filter(({ target }) => target === link).map(({ fd }) => fd)
+  return {
+    count: all.length,
+    pinning: [...pinning],
+    rings: numbers(RING),
+    userfaultfds: numbers(USERFAULTFD),
+  }
+}
 
 /**
- * What of process `pid` may have memory pinned, so that a device or the kernel writes to it unseen: names for a
- * message, none if there is nothing.
+ * The same again, while the process stands: of a process with many descriptors those of `before`, unless its maps show
+ * that it has other io_urings now. (One that maps nothing is missed there.)
+ *
+ * @param hasNewRings - its maps show another number of rings than before
  */
-export function pinningDescriptors(pid: number): string[] {
-  const names = new Set<string>()
-  for (const { target } of listDescriptors(pid)) {
-    for (const [pattern, name] of DMA_TARGETS) if (pattern.test(target)) names.add(name)
-  }
-  return [...names]
+export function resurveyDescriptors(
+  tid: number,
+  before: OpenDescriptors,
+  hasNewRings: boolean,
+): OpenDescriptors {
+  return before.count <= FEW || hasNewRings ? surveyDescriptors(tid) : before
 }
 
-/** Addresses and lengths, in bytes, of the buffers that io_uring has pinned for process `pid`. source: io_uring/fdinfo.c */
-export function registeredBuffers(pid: number): { readonly address: number; readonly length: number }[] {
-  return listDescriptors(pid)
-    .filter(({ target }) => target === 'anon_inode:[io_uring]')
-    .flatMap(({ fd }) => bufferLines(pid, fd))
+/** Whether a path in maps is that of an io_uring. */
+export function isRingPath(path: string): boolean {
+  return path === RING
 }
 
-function bufferLines(pid: number, fd: number): { address: number; length: number }[] {
+/** The buffers that the io_urings `rings` of thread `tid` have pinned. source: io_uring/fdinfo.c */
+export function registeredBuffers(tid: number, rings: readonly number[]): ByteRange[] {
+  return rings.flatMap((fd) => bufferLines(tid, fd))
+}
+
+function bufferLines(tid: number, fd: number): ByteRange[] {
   let text: string
   try {
-    text = readFileSync(`/proc/${String(pid)}/fdinfo/${String(fd)}`, 'latin1')
+    text = readFileSync(`/proc/${String(tid)}/fdinfo/${String(fd)}`, 'latin1')
   } catch {
     return []
   }

@@ -58,7 +58,7 @@ export function examineTarget(pid: number): TargetIdentity {
   refuseTraced(pid)
   refuseNoAccess(pid, tid)
   refuse32Bit(pid, tid)
-  refusePipePeer(pid)
+  refusePipePeer(pid, tid)
   return {
     pid,
     nsPid: lastNumber(status.get('NSpid')) ?? pid,
@@ -127,11 +127,11 @@ function refuseAncestor(pid: number): void {
 }
 
 /** Refuses who reads our output or writes our input: left stopped, it would stop us too. */
-function refusePipePeer(pid: number): void {
+function refusePipePeer(pid: number, tid: number): void {
   const ours = [0, 1, 2].map((fd) => pipeEnd('self', String(fd))).filter((end) => end !== undefined)
   if (ours.length === 0) return
-  for (const fd of listDescriptors(pid)) {
-    const theirs = pipeEnd(String(pid), fd)
+  for (const fd of listNumbers(tid)) {
+    const theirs = pipeEnd(String(tid), fd)
     if (theirs === undefined) continue
     if (!ours.some((end) => end.pipe === theirs.pipe && end.writes !== theirs.writes)) continue
     throw new TidemarkError(
@@ -168,9 +168,9 @@ function statDescriptor(pid: string, fd: string): Stats | undefined {
   }
 }
 
-function listDescriptors(pid: number): string[] {
+function listNumbers(tid: number): string[] {
   try {
-    return readdirSync(`/proc/${String(pid)}/fd`)
+    return readdirSync(`/proc/${String(tid)}/fd`)
   } catch {
     return []
   }

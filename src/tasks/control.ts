@@ -43,6 +43,8 @@ export const FREEZER_STATE = {
   keeping: 9,
   /** The coordinator has posted an order for the held target, and waits for the answer; then held again. */
   asked: 10,
+  /** The coordinator is doing something that takes microseconds and needs the target to stand; then held again. */
+  steady: 11,
 } as const
 
 /** A control block of `words` words. */

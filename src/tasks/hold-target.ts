@@ -125,17 +125,14 @@ function hold(
   post(port, { kind: 'held', threads, rounds, wasStopped, begunMicros, heldMicros })
   setState(control, FREEZER_STATE.held)
   const deadline = performance.now() + request.maxFrozenMs - (heldMicros - begunMicros) / 1000
-  const { held, expired, keeping, releasing, released } = FREEZER_STATE
+  const { held, asked, steady, expired, keeping, releasing, released } = FREEZER_STATE
   const orders = new OrderService({ pid: request.pid, threads, traced: target.traced }, deadline)
   let before = untilAsked(control, deadline)
-  while (before === FREEZER_STATE.asked) {
-    before = serveOrder(control, port, orders)
+  while (before === asked || before === steady) {
+    before = before === asked ? serveOrder(control, port, orders) : untilChanged(control, steady)
     if (before === held) before = untilAsked(control, deadline)
   }
-  while (before === keeping) {
-    Atomics.wait(control, FREEZER.state, keeping)
-    before = Atomics.load(control, FREEZER.state)
-  }
+  while (before === keeping) before = untilChanged(control, keeping)
   orders.close()
   // Queued while every thread stands: the first one let go stops them all before it runs an instruction.
   if (request.leaveStopped && before === releasing) process.kill(request.pid, 'SIGSTOP')
@@ -149,11 +146,22 @@ function hold(
   endFork(orders.fork)
 }
 
+/** Waits until the state is another than `state`; that one. */
+function untilChanged(control: Int32Array, state: number): number {
+  Atomics.wait(control, FREEZER.state, state)
+  return Atomics.load(control, FREEZER.state)
+}
+
 /** Waits until the state is another than `held`, or makes it `expired` at the deadline. The state before that. */
 function untilAsked(control: Int32Array, deadline: number): number {
   const { held, expired } = FREEZER_STATE
-  Atomics.wait(control, FREEZER.state, held, Math.max(0, deadline - performance.now()))
-  return Atomics.compareExchange(control, FREEZER.state, held, expired)
+  for (;;) {
+    const state = Atomics.load(control, FREEZER.state)
+    if (state !== held) return state
+    const left = deadline - performance.now()
+    if (left <= 0) return Atomics.compareExchange(control, FREEZER.state, held, expired)
+    Atomics.wait(control, FREEZER.state, held, left)
+  }
 }
 
 /**
@@ -212,6 +220,8 @@ class OrderService {
       case 'openUserfaultfd':
         return { fd: openUserfaultfd(this.#target, options) }
       case 'closeDescriptor':
+        // It may be that of a dump which has failed between the two steps of a fork.
+        this.close()
         closeDescriptor(this.#target, order.fd, options)
         return {}
       case 'prepareFork':

@@ -13,5 +13,6 @@ export const contentTracker: Tracker = {
   notice: () => '',
   state: () => ({}),
   reset: () => undefined,
+  giveUp: () => false,
   close: () => undefined,
 }

@@ -22,6 +22,7 @@ export function softDirtyTracker(tid: number): Tracker {
     reset: () => {
       refs.clearSoftDirty()
     },
+    giveUp: () => false,
     close: () => {
       refs.close()
     },

@@ -20,11 +20,28 @@ export type TrackerName = (typeof TRACKER_NAMES)[number]
 export interface TrackerState {
   /** The userfaultfd in the target: its descriptor there and its inode. */
   readonly userfaultfd?: { readonly fd: number; readonly inode: number }
+  /** What was pinned at the reset: dirty at the next dump, though nobody has seen a write. */
+  readonly pinned?: readonly PinnedRange[]
+}
+
+/** Pages that the kernel may write to unseen: io_uring has them pinned. */
+export interface PinnedRange {
+  readonly startPage: number
+  readonly pages: number
+}
+
+/** Which process is tracked. */
+export interface TrackedProcess {
+  readonly pid: number
+  /** A live thread of it. */
+  readonly tid: number
 }
 
 /** A standing target, before anything of it is read. */
 export interface UnreadTarget {
   readonly vmas: readonly Vma[]
+  /** Whether it has a userfaultfd that is not ours. */
+  readonly usesUserfaultfd: () => boolean
   /** Opens a userfaultfd inside the target; its descriptor there. Writes to the target's memory. */
   readonly openUserfaultfd: () => number
 }
@@ -49,7 +66,11 @@ export interface Tracker {
    * the snapshot that began the interval.
    */
   readonly hasIntervals: boolean
-  /** Begins tracking where it has not yet. What it does to the target's memory, the scan after it sees. */
+  /**
+   * Begins tracking where it has not yet. What it does to the target's memory, the scan after it sees.
+   *
+   * Throws `TRACKER_UNAVAILABLE` where that cannot be done without harm to the target.
+   */
   prepare(target: UnreadTarget): void
   /** What tracking leaves in the target, and how to take it off, where it has just begun; else empty. */
   notice(): string
@@ -57,5 +78,12 @@ export interface Tracker {
   state(): TrackerState
   /** Makes every page clean: ends one interval and begins the next. */
   reset(target: ReadTarget): void
+  /**
+   * Takes off what {@link prepare} has begun, after a failure, with the target standing. False where it had begun nothing:
+   * tracking of earlier runs goes on.
+   *
+   * @param closeDescriptor - closes one inside the target
+   */
+  giveUp(closeDescriptor: (fd: number) => void): boolean
   close(): void
 }

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { isFacts, listFact, numberFact, objectsFact, parseFacts, stringFact } from '../support/facts.js'
+import { hasSoftDirty, kernelAtLeast } from '../support/privileges.js'
 import { expectError, expectJsonError } from '../support/refusals.js'
 import { dumpResult, runDump } from '../support/snapshots.js'
 import { runTool, withTempDir } from '../support/tool.js'
@@ -153,6 +154,9 @@ describe('tidemark check', () => {
     expect([json.status, json.stderr]).toEqual([0, ''])
     const rows = objectsFact(parseFacts(`{"rows":${json.stdout}}`), 'rows')
     expect(rows.length).toBeGreaterThan(5)
+    const verdictOf = (feature: string): unknown => rows.find((row) => row.feature === feature)?.verdict
+    expect(verdictOf('soft-dirty')).toBe(hasSoftDirty() ? 'yes' : 'no')
+    expect(verdictOf('uffd-wp')).toBe(kernelAtLeast(6, 7) ? 'yes' : 'no')
     for (const row of rows)
       expect([row.feature, row.remedy === '']).toEqual([row.feature, row.verdict === 'yes'])
     const text = await runTool(['check'])

@@ -171,11 +171,16 @@ describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linu
       })
     })
 
-    it('where the record is gone', async () => {
-      await withFirst(async (scene) => {
+    it('not where the record is gone: then nobody can tell whose the userfaultfd is, and content compares', async () => {
+      await withFirst(async ({ victim, folder, take }) => {
         for (const name of readdirSync(runtimeDirectory()))
-          if (name.startsWith(`${String(scene.victim.pid)}-`)) rmSync(join(runtimeDirectory(), name))
-        await expectFull(scene, '1', /no record/)
+          if (name.startsWith(`${String(victim.pid)}-`)) rmSync(join(runtimeDirectory(), name))
+        const on = { prevImagesDir: '../1' }
+        await expect(take('refused', on)).rejects.toMatchObject({ code: 'TRACKER_UNAVAILABLE' })
+        const result = await take('2', { ...on, tracker: 'auto', leaveStopped: true })
+        expect([result.fullBecause, result.tracker?.name]).toEqual(['', 'content'])
+        expect(expectChainEqualsProcess(join(folder, '2'), victim.pid).holes).toBe(result.pagesInParent)
+        sendSignal(victim.pid, 'SIGCONT')
       })
     })
 

@@ -92,6 +92,40 @@ describe('an order to the thread that holds a target', () => {
   })
 })
 
+describe('work that needs the target to stand', () => {
+  it('is not cut short by the deadline, and not begun after it', async () => {
+    await withVictim('plain', [], async (victim) => {
+      await withHeld(victim.pid, 50, async (freezer) => {
+        let stood = false
+        const isDone = freezer.steadily(() => {
+          for (const end = performance.now() + 200; performance.now() < end;) stood = isStopped(victim.pid)
+        })
+        expect([isDone, stood]).toEqual([true, true])
+        await waitUntil('the deadline', () => !freezer.holds)
+        const begin = (): void => {
+          throw new Error('begun after the deadline')
+        }
+        expect(freezer.steadily(begin)).toBe(false)
+      })
+      await expectUnharmed(victim)
+    })
+  })
+
+  it('that fails leaves it held until it is let go', async () => {
+    await withVictim('plain', [], async (victim) => {
+      await withHeld(victim.pid, FOREVER_MS, (freezer) => {
+        const fail = (): void => {
+          throw new Error('failed')
+        }
+        expect(() => freezer.steadily(fail)).toThrow('failed')
+        expect([freezer.holds, isStopped(victim.pid)]).toEqual([true, true])
+        freezer.thaw(FOREVER_MS)
+      })
+      await expectUnharmed(victim)
+    })
+  })
+})
+
 describeIf(hasCompiler, 'needs gcc')('an order that is refused', () => {
   it('is thrown in the coordinator, and the target stays held until it is let go', async () => {
     await withSelfChecking({ mode: 'no-vdso' }, async (victim) => {

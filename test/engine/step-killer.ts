@@ -1,6 +1,6 @@
 /**
- * Takes a snapshot and kills itself by SIGKILL after a step: `step-killer.js PID DIR PARENT KIND TRACKER CAPTURE STEP`.
- * Run as a program by dump-steps.test.
+ * Takes a snapshot and kills itself by SIGKILL after a step: `step-killer.js PID DIR PARENT KIND TRACKER CAPTURE STEP`,
+ * where PARENT may be empty. Run as a program by tests.
  */
 import { takeSnapshot } from '../../src/engine/dump.js'
 import { settle } from '../../src/engine/options.js'
@@ -11,7 +11,8 @@ const settings = settle(
   {
     pid: Number(pid),
     imagesDir,
-    prevImagesDir,
+    trackMem: true,
+    ...(prevImagesDir === '' ? {} : { prevImagesDir }),
     tracker: tracker === 'content' ? 'content' : 'uffd-wp',
     capture: capture === 'fork' ? 'fork' : 'copy',
     sync: false,

@@ -1,7 +1,14 @@
 import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from '@jest/globals'
-import { listDescriptors, pinningDescriptors, registeredBuffers } from '../../src/kernel/descriptors.js'
+import {
+  listDescriptors,
+  NO_DESCRIPTORS,
+  registeredBuffers,
+  resurveyDescriptors,
+  surveyDescriptors,
+  type ByteRange,
+} from '../../src/kernel/descriptors.js'
 import { numberFact } from '../support/facts.js'
 import { describeIf } from '../support/privileges.js'
 import { withVictim, type Victim } from '../support/victim.js'
@@ -24,6 +31,10 @@ async function withRing(use: (victim: Victim) => Promise<void> | void): Promise<
   await withVictim(RING_PROGRAM, [], async (victim) => use(victim))
 }
 
+function pinnedBy(pid: number): ByteRange[] {
+  return registeredBuffers(pid, surveyDescriptors(pid).rings)
+}
+
 describe('the descriptors of a process', () => {
   it('are listed with what they lead to', () => {
     const path = fileURLToPath(import.meta.url)
@@ -39,7 +50,11 @@ describe('the descriptors of a process', () => {
   it('are none of a process that is gone', async () => {
     await withVictim('plain', [], async ({ pid, stop }) => {
       await stop()
-      expect([listDescriptors(pid), pinningDescriptors(pid), registeredBuffers(pid)]).toEqual([[], [], []])
+      expect([listDescriptors(pid), surveyDescriptors(pid), registeredBuffers(pid, [0])]).toEqual([
+        [],
+        NO_DESCRIPTORS,
+        [],
+      ])
     })
   })
 
@@ -47,7 +62,7 @@ describe('the descriptors of a process', () => {
     await withVictim('plain', [], async ({ pid }) => {
       await Promise.resolve()
       expect(listDescriptors(pid).length).toBeGreaterThan(3)
-      expect([pinningDescriptors(pid), registeredBuffers(pid)]).toEqual([[], []])
+      expect([surveyDescriptors(pid).pinning, pinnedBy(pid)]).toEqual([[], []])
     })
   })
 })
@@ -59,15 +74,29 @@ describeIf(hasRings(), 'the kernel gives us no io_uring')('a process with an io_
         fd: numberFact(facts, 'ring'),
         target: 'anon_inode:[io_uring]',
       })
-      expect(pinningDescriptors(pid)).toEqual(['io_uring'])
-      expect(registeredBuffers(pid)).toEqual([])
+      expect(surveyDescriptors(pid)).toMatchObject({
+        pinning: ['io_uring'],
+        rings: [numberFact(facts, 'ring')],
+        userfaultfds: [],
+      })
+      expect(pinnedBy(pid)).toEqual([])
     })
   })
 
   it.each([1, 300])('is found to have pinned the buffer that it registered, of %d pages', async (pages) => {
     await withRing(async ({ pid, request }) => {
       const registered = await request(`register ${pages}`)
-      expect(registeredBuffers(pid)).toEqual([registered])
+      expect(pinnedBy(pid)).toEqual([registered])
+    })
+  })
+
+  it('is seen to have it at the second look, of many descriptors only where its maps show it', async () => {
+    await withRing(({ pid }) => {
+      const before = { ...NO_DESCRIPTORS, count: 15_000 }
+      const { count, ...found } = surveyDescriptors(pid)
+      expect(resurveyDescriptors(pid, { ...before, count }, false)).toMatchObject(found)
+      expect(resurveyDescriptors(pid, before, true)).toMatchObject(found)
+      expect(resurveyDescriptors(pid, before, false)).toBe(before)
     })
   })
 })

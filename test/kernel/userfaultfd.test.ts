@@ -34,7 +34,7 @@ describeIf(kernelAtLeast(5, 14), PIDFD_GETFD_REASON)('the userfaultfds of a proc
 
   it('are borrowed as the same file under another number', () => {
     withUserfaultfd((_, fd) => {
-      const borrowed = borrowUserfaultfd(process.pid, fd)
+      const borrowed = borrowUserfaultfd(process.pid, process.pid, fd)
       try {
         const found = findUserfaultfds(process.pid).filter(({ inode }) => inode === borrowed.inode)
         expect(borrowed.remoteFd).toBe(fd)
@@ -53,10 +53,10 @@ describeIf(kernelAtLeast(5, 14), PIDFD_GETFD_REASON)('the userfaultfds of a proc
         code: 'SYSCALL_FAILED',
         details: expect.objectContaining({ syscall, errno }),
       })
-    expect(() => borrowUserfaultfd(process.pid, 99_999)).toThrow(failure('pidfd_getfd', 'EBADF'))
+    expect(() => borrowUserfaultfd(process.pid, process.pid, 99_999)).toThrow(failure('pidfd_getfd', 'EBADF'))
     await withVictim('plain', [], async ({ pid, stop }) => {
       await stop()
-      expect(() => borrowUserfaultfd(pid, 0)).toThrow(failure('pidfd_open', 'ESRCH'))
+      expect(() => borrowUserfaultfd(pid, pid, 0)).toThrow(failure('pidfd_open', 'ESRCH'))
     })
   })
 })
@@ -73,7 +73,7 @@ describeIf(kernelAtLeast(6, 7), 'asynchronous write protection needs Linux 6.7')
 
   it('cannot be set up when it is closed, and says with which errno', () => {
     withUserfaultfd((_, fd) => {
-      const borrowed = borrowUserfaultfd(process.pid, fd)
+      const borrowed = borrowUserfaultfd(process.pid, process.pid, fd)
       borrowed.close()
       expect(() => {
         borrowed.enableAsyncWriteProtect()
@@ -113,7 +113,7 @@ describeIf(kernelAtLeast(6, 7), 'asynchronous write protection needs Linux 6.7')
 
   it('is closed alone: the process keeps its own', () => {
     withUserfaultfd((_, fd) => {
-      borrowUserfaultfd(process.pid, fd).close()
+      borrowUserfaultfd(process.pid, process.pid, fd).close()
       expect(userfaultfdsOf(process.pid)).toContain(fd)
     })
   })
