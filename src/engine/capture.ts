@@ -25,7 +25,7 @@ import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import {
-  checkProcesses,
+  awaitAlone,
   collectGarbage,
   mapStagingArea,
   populateStaging,
@@ -71,7 +71,10 @@ export async function captureTarget<T>(
     area = mapStagingArea(settings, stagedPages(survey, capture), crew.size)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
-    const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd, capture })
+    const deadline = performance.now() + settings.timeoutMs
+    const processes = await awaitAlone(target, deadline, settings.signal)
+    const made = { crew, survey, area, tracking, pagesFd, capture, processes }
+    const window = prepareWindow(settings, target, made)
     const children = listChildren(target.pid)
     const freezerState = freezerStateFile(target.pid)
     const left = leftChildren(target)
@@ -82,7 +85,8 @@ export async function captureTarget<T>(
     await turn(0)
     throwIfAborted(settings.signal)
     // 2. The target stands still: its memory is taken, and it goes on.
-    return await withFrozenTarget(settings, freezer, freezerState, async (frozen) => {
+    const timeoutMs = Math.max(1, deadline - performance.now())
+    return await withFrozenTarget({ ...settings, timeoutMs }, freezer, freezerState, async (frozen) => {
       settings.onStep('held')
       reap(frozen, left)
       const taken = { ...takeMemory(settings, window, frozen), children, begunUs }
@@ -126,6 +130,7 @@ interface Made {
   readonly tracking: Tracking
   readonly pagesFd: number
   readonly capture: CaptureChoice
+  readonly processes: ReadonlySet<number>
 }
 
 /** Pages that staging memory is needed for. */
@@ -154,14 +159,14 @@ function within(milliseconds: number): () => boolean {
 function prepareWindow(
   { shardPages, bufferSize, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
   target: TargetIdentity,
-  { crew, survey, area, tracking, pagesFd, capture }: Made,
+  { crew, survey, area, tracking, pagesFd, capture, processes }: Made,
 ): WindowInput {
   return {
     target,
     features: probeKernel(),
     crew,
     survey,
-    processes: checkProcesses(target),
+    processes,
     shardPages,
     requireComplete,
     mode,

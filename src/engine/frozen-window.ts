@@ -203,7 +203,7 @@ export function copyPlanned(
 }
 
 /** Whether the target is still what it was and nobody else writes to its memory; its facts of now. */
-export function checkTarget(
+function checkTarget(
   target: TargetIdentity,
   processes: ReadonlySet<number>,
 ): { readonly stat: ProcessStat; readonly status: ProcessStatus } {

@@ -114,7 +114,9 @@ describe('a dump is refused', () => {
   it('of a process whose memory another one shares, and both run on', async () => {
     await withVictim('shared-mm', [], async (victim) => {
       const other = numberFact(victim.facts, 'otherPid')
-      expect(await expectRefused(victim.pid, 'SHARED_MM')).toContain(`process ${String(other)}`)
+      const line = await expectRefused(victim.pid, 'SHARED_MM')
+      expect(line).toContain(`process ${String(other)}`)
+      expect(line).not.toContain('end it')
       await expectUnharmed(victim)
       await expectRunning(other)
     })

@@ -1,9 +1,11 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
+import { takeSnapshot } from '../../src/engine/dump.js'
 import { withFrozenTarget } from '../../src/engine/freeze-target.js'
 import { Freezer } from '../../src/engine/freezer.js'
 import { settle, type DumpSettings } from '../../src/engine/options.js'
+import { sharedMemory } from '../../src/kernel/mm-sharing.js'
 import { numberFact } from '../support/facts.js'
 import { isRoot, itIf } from '../support/privileges.js'
 import { isStopped, suspend, taskStates, waitUntil } from '../support/processes.js'
@@ -130,10 +132,43 @@ describe('a target that does not come to a stand', () => {
     await withTempDir(async (directory) => {
       await withVictim('shared-mm', ['--vfork'], async (victim) => {
         const images = join(directory, 'images')
-        expectError(await runDump(victim.pid, images), 'SHARED_MM')
+        const line = expectError(await runDump(victim.pid, images, ['--timeout', '0.4']), 'SHARED_MM')
+        expect(line).toContain('try again')
+        expect(line).not.toContain('end it')
         expect(existsSync(images)).toBe(false)
         await expectStillGoing(victim)
       })
+    })
+  })
+
+  it('since a thread is in vfork is waited for', async () => {
+    await withTempDir(async (directory) => {
+      await withVictim('shared-mm', ['--vfork'], async (victim) => {
+        let released: Promise<unknown> = Promise.resolve()
+        const imagesDir = join(directory, 'images')
+        const result = await takeSnapshot({
+          ...settingsFor(victim.pid, { imagesDir, capture: 'copy', sync: false }),
+          onStep: (step) => {
+            if (step === 'staging ready') released = victim.request('release')
+          },
+        })
+        await released
+        expect(result.complete).toBe(true)
+        await expectUnharmed(victim)
+      })
+    })
+  })
+
+  it('alone is tried again', async () => {
+    await withVictim('plain', [], async (victim) => {
+      const seen: number[] = []
+      const call = withFrozenTarget(settingsFor(victim.pid), await Freezer.start(), undefined, ({ tries }) => {
+        seen.push(tries)
+        throw sharedMemory(victim.pid, victim.pid)
+      })
+      await expect(call).rejects.toMatchObject({ code: 'SHARED_MM', details: { pid: victim.pid } })
+      expect(seen).toEqual([1, 2, 3])
+      await expectUnharmed(victim)
     })
   })
 
