@@ -79,6 +79,14 @@ export function isForked({ shared, flags, path }: Vma): boolean {
   return !UNFORKED_FLAGS.some((flag) => flags.has(flag))
 }
 
+/**
+ * Whether faults in `vma` are for a userfaultfd of the process's own: whoever reads a page that is not there waits for
+ * that server, for ever if the server waits for us.
+ */
+export function isServed({ flags }: Vma): boolean {
+  return flags !== undefined && (flags.has('um') || flags.has('ui'))
+}
+
 /** The ranges of `vmas` that a snapshot lacks, in address order. */
 export function missingRanges(vmas: readonly Vma[]): MissingRange[] {
   const ranges: MissingRange[] = []

@@ -69,6 +69,8 @@ export function explainProcessPage(pid: number, vaddr: number): PageExplanation 
     const stored = slot >= 0 && testBit(present, slot)
     const shard = slot < 0 ? -1 : shards.endSlot.findIndex((end) => slot < end)
     const bits = vma === undefined || vma.path === '[vsyscall]' ? undefined : source.describe(page)
+    // The process runs: to read what is not there would change it, or wait for its own fault handler.
+    const isSafe = stored && bits?.present === true
     return {
       vaddr: hexOf(page, pageSize()),
       ...describeLiveVma(vma),
@@ -76,7 +78,7 @@ export function explainProcessPage(pid: number, vaddr: number): PageExplanation 
       bits,
       stored,
       ...planFacts(planDump(chunks, present), page),
-      bytes: stored ? memory.readBytes(page * pageSize(), SHOWN_BYTES)?.toString('hex') : undefined,
+      bytes: isSafe ? memory.readBytes(page * pageSize(), SHOWN_BYTES)?.toString('hex') : undefined,
     }
   } finally {
     memory.close()

@@ -6,8 +6,11 @@ import { statfsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { wholePlan } from '../core/plan-parts.js'
+import { isServed } from '../core/fate.js'
+import { RunList, type PageRuns } from '../core/page-runs.js'
+import { splitPlan, wholePlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
+import { vmaPages, type Vma } from '../core/vma.js'
 import { codeOf, TidemarkError } from '../errors.js'
 import { ImagesDirectory } from '../image/images-dir.js'
 import { tryLock } from '../kernel/file-lock.js'
@@ -108,6 +111,13 @@ export async function populateStaging(
   throwIfAborted(signal)
 }
 
+/** Memory that must not be read while the process runs: a page may go at any time, and then the reader waits. */
+export function servedRanges(vmas: readonly Vma[]): PageRuns {
+  const list = new RunList()
+  for (const vma of vmas) if (isServed(vma)) list.add(vma.startPage, vmaPages(vma))
+  return list.toRuns()
+}
+
 /**
  * Goes once through what will happen while the target stands still, with the target running: code is compiled
  * and files are known by then. A page that vanishes meanwhile is no matter.
@@ -118,8 +128,8 @@ export function rehearse(input: WindowInput): void {
   // Whoever shares its memory now may be gone when it stands.
   findSharers(pid, tid, newProcesses(input.processes))
   rereadAddressSpace(input.target, input.features, input.survey.space)
-  const { plan } = input.survey
   if (input.capture.method === 'fork') return
+  const { plan } = splitPlan(input.survey.plan, servedRanges(input.survey.space.vmas)).outside
   const pages = Math.min(planPages(plan), REHEARSED_BATCHES * input.crew.size * input.batchPages)
   if (input.stagingBytes < pages * pageSize()) return
   try {

@@ -162,10 +162,15 @@ describe('a target that does not come to a stand', () => {
   it('alone is tried again', async () => {
     await withVictim('plain', [], async (victim) => {
       const seen: number[] = []
-      const call = withFrozenTarget(settingsFor(victim.pid), await Freezer.start(), undefined, ({ tries }) => {
-        seen.push(tries)
-        throw sharedMemory(victim.pid, victim.pid)
-      })
+      const call = withFrozenTarget(
+        settingsFor(victim.pid),
+        await Freezer.start(),
+        undefined,
+        ({ tries }) => {
+          seen.push(tries)
+          throw sharedMemory(victim.pid, victim.pid)
+        },
+      )
       await expect(call).rejects.toMatchObject({ code: 'SHARED_MM', details: { pid: victim.pid } })
       expect(seen).toEqual([1, 2, 3])
       await expectUnharmed(victim)
