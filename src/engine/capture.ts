@@ -103,8 +103,8 @@ export async function captureTarget<T>(
     })
   } finally {
     await freezer.close()
-    await crew.close()
-    if (area !== undefined) unmapStaging(area.staging)
+    const ended = await crew.close()
+    if (area !== undefined && ended) unmapStaging(area.staging)
   }
 }
 
