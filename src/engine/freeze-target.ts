@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOf } from '../errors.js'
 import { permissionError } from '../kernel/permission.js'
+import { refuseTraced } from '../kernel/target.js'
 import type { Held } from '../tasks/hold-target.js'
 import { Freezer } from './freezer.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
@@ -49,7 +50,11 @@ export async function withFrozenTarget<T>(
       const held = freezer.freeze({ pid, seizeTimeoutMs, maxFrozenMs, freezerState, leaveStopped })
       return await capture({ freezer, held, tries })
     } catch (error) {
-      if (codeOf(error) === 'PERMISSION_DENIED') throw permissionError(pid, error)
+      if (codeOf(error) === 'PERMISSION_DENIED') {
+        // Most often a tracer that came after the first look.
+        refuseTraced(pid)
+        throw permissionError(pid, error)
+      }
       const passes = PASSING.includes(codeOf(error) ?? '')
       if (!passes || tries === TRIES || performance.now() + PAUSE_MS > deadline) throw error
     } finally {

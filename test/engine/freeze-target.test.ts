@@ -12,6 +12,7 @@ import { isStopped, suspend, taskStates, waitUntil } from '../support/processes.
 import { expectError } from '../support/refusals.js'
 import { dumpResult, expectSameMemory, runDump } from '../support/snapshots.js'
 import { withTempDir } from '../support/tool.js'
+import { whileTraced } from '../support/tracer.js'
 import { expectRunning, expectUnharmed, tracersOf } from '../support/unharmed.js'
 import { type Victim, withVictim } from '../support/victim.js'
 
@@ -159,7 +160,22 @@ describe('a target that does not come to a stand', () => {
     })
   })
 
-  it('alone is tried again', async () => {
+  it('since a tracer has come meanwhile is refused, and the tracer named', async () => {
+    await withVictim('threads', ['--threads', '2'], async (victim) => {
+      const other = [...taskStates(victim.pid).keys()].find((tid) => tid !== victim.pid) ?? 0
+      const first = await Freezer.start()
+      await whileTraced(other, async (tracer) => {
+        const call = withFrozenTarget(settingsFor(victim.pid), first, undefined, () => undefined)
+        await expect(call).rejects.toMatchObject({
+          code: 'ALREADY_TRACED',
+          message: expect.stringContaining(`traced by process ${String(tracer)} `),
+        })
+      })
+      await expectUnharmed(victim)
+    })
+  })
+
+  it('since it shares its memory for a moment is tried again', async () => {
     await withVictim('plain', [], async (victim) => {
       const seen: number[] = []
       const call = withFrozenTarget(
