@@ -44,6 +44,10 @@ export async function runDump(args: DumpArguments, take: typeof dump | typeof pr
       onProgress: (progress) => {
         bar.update(progress)
       },
+      onWarning: (warning) => {
+        if (!args.quiet) tell(`tidemark: warning: ${warning}`)
+        log.write(`warning: ${warning}`)
+      },
     })
     bar.stop()
     report(result, args)

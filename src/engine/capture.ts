@@ -34,6 +34,7 @@ import {
 } from './prepare.js'
 import { surveyTarget, type Survey } from './survey.js'
 import type { Taken } from './taken.js'
+import { excessWarning, withRemedy } from './too-long.js'
 import { comparesPages, type Tracking } from './tracking.js'
 import { listChildren } from './warnings.js'
 
@@ -68,7 +69,11 @@ export async function captureTarget<T>(
     settings.onStep('surveyed')
     if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
     const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
-    area = mapStagingArea(settings, stagedPages(survey, capture), crew.size)
+    const pages = stagedPages(survey, capture)
+    area = mapStagingArea(settings, pages, crew.size)
+    const size = { method: capture.method, pages, stagingBytes: area.stagingBytes }
+    const warning = excessWarning(settings, size)
+    if (warning !== '') settings.onWarning(warning)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
     const deadline = performance.now() + settings.timeoutMs
@@ -100,6 +105,8 @@ export async function captureTarget<T>(
       // 4. One that is to be left stopped was held until there was something to show for it.
       if (settings.leaveStopped) frozen.freezer.thaw(settings.maxFrozenMs)
       return result
+    }).catch((error: unknown) => {
+      throw withRemedy(error, settings, size)
     })
   } finally {
     await freezer.close()

@@ -109,9 +109,11 @@ export class Crew {
       if (done === this.size) return this.#collect()
       if (Atomics.wait(this.#control, CREW.done, done, GIVE_UP_MS) !== 'timed-out' || !giveUp()) continue
       this.stop()
+      const whose = 'pid' in job ? ` of process ${String(job.pid)}` : ''
       throw new TidemarkError(
         'FROZEN_TOO_LONG',
-        'finding and copying the memory took longer than the target may stand still (--max-frozen); nothing was saved',
+        `finding and copying the memory${whose} took longer than it may stand still (--max-frozen); nothing was saved`,
+        'pid' in job ? { pid: job.pid } : {},
       )
     }
   }

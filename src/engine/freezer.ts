@@ -27,6 +27,7 @@ export class Freezer {
   readonly #port: MessagePort
   readonly #worker: Worker
   readonly #exited: Promise<void>
+  #pid = 0
   #maxFrozenMs = 0
   #hasFork = false
 
@@ -67,6 +68,7 @@ export class Freezer {
 
   /** Stops every thread of the target; blocks until it stands. Throws what SeizedProcess.stopAll throws. */
   freeze(request: HoldRequest): Held {
+    this.#pid = request.pid
     this.#maxFrozenMs = request.maxFrozenMs
     this.#port.postMessage(request)
     this.#setState(FREEZER_STATE.seizing)
@@ -180,14 +182,14 @@ export class Freezer {
     const answer = this.#receive()
     if (answer?.kind === 'done') return answer.result
     if (answer?.kind === 'orderFailed') throw errorFromData(answer.error)
-    if (answer?.kind === 'late') throw frozenTooLong(this.#maxFrozenMs)
+    if (answer?.kind === 'late') throw frozenTooLong(this.#pid, this.#maxFrozenMs)
     throw new TidemarkError('WORKER_FAILED', 'the freezer thread did not answer; the target is let go')
   }
 
   #leaveHeld(state: number, maxFrozenMs: number): void {
     const { held } = FREEZER_STATE
     if (Atomics.compareExchange(this.#control, FREEZER.state, held, state) !== held)
-      throw frozenTooLong(maxFrozenMs)
+      throw frozenTooLong(this.#pid, maxFrozenMs)
     Atomics.notify(this.#control, FREEZER.state)
   }
 
@@ -202,9 +204,10 @@ export class Freezer {
   }
 }
 
-function frozenTooLong(maxFrozenMs: number): TidemarkError {
+function frozenTooLong(pid: number, maxFrozenMs: number): TidemarkError {
   return new TidemarkError(
     'FROZEN_TOO_LONG',
-    `the target had stood still for ${String(maxFrozenMs)} ms (--max-frozen) and was let go; nothing was saved`,
+    `process ${String(pid)} had stood still for ${String(maxFrozenMs)} ms (--max-frozen) and was let go; nothing was saved`,
+    { pid },
   )
 }

@@ -70,6 +70,8 @@ export interface DumpOptions {
   readonly signal?: AbortSignal
   /** Told now and then how far the dump is. */
   readonly onProgress?: (progress: DumpProgress) => void
+  /** Told, before the process stands still, what will make it stand longer than it need. */
+  readonly onWarning?: (warning: string) => void
 }
 
 /** What has been done of a dump, in order: after each of them the tool may be killed. */
@@ -120,6 +122,7 @@ export interface DumpSettings {
   readonly sync: boolean
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: DumpProgress) => void
+  readonly onWarning: (warning: string) => void
   /** Called after each step, also while the target stands; for tests of what a death in mid-dump leaves. */
   readonly onStep: (step: DumpStep) => void
 }
@@ -190,6 +193,7 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     sync: options.sync ?? true,
     signal: options.signal,
     onProgress: options.onProgress ?? (() => undefined),
+    onWarning: options.onWarning ?? (() => undefined),
     onStep: () => undefined,
   }
 }

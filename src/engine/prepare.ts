@@ -86,14 +86,18 @@ export interface StagingArea {
   readonly stagingBytes: number
 }
 
+/** Bytes of staging memory for `pages` pages, which may grow a little. */
+export function stagingBytesFor(pages: number): number {
+  return Math.ceil(pages * GROWTH) * pageSize() + GROWTH_BYTES
+}
+
 /** Maps staging memory for `pages` pages, grown a little, at most `maxMemory` bytes. */
 export function mapStagingArea(
   { maxMemory, bufferSize }: Pick<DumpSettings, 'maxMemory' | 'bufferSize'>,
   pages: number,
   threads: number,
 ): StagingArea {
-  const expected = Math.ceil(pages * GROWTH) * pageSize() + GROWTH_BYTES
-  const batches = Math.min(Math.floor(maxMemory / bufferSize), Math.ceil(expected / bufferSize))
+  const batches = Math.min(Math.floor(maxMemory / bufferSize), Math.ceil(stagingBytesFor(pages) / bufferSize))
   const stagingBytes = batches * bufferSize
   return { staging: mapStaging(stagingBytes + threads * bufferSize), stagingBytes }
 }

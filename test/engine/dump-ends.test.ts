@@ -213,7 +213,7 @@ describe('a target that becomes another program in mid-dump', () => {
 describe('a dump that takes too long', () => {
   it.each([
     ['stays in memory', []],
-    ['goes through to the disk', ['--max-memory', '0']],
+    ['goes through to the disk', ['--max-memory', '0', '--quiet']],
   ])('lets the target go when --max-frozen is over, where it %s', async (_, words) => {
     await withTempDir(async (directory) => {
       await withVictim('plain', BIG, async (big) => {
