@@ -1,6 +1,13 @@
 /** `tidemark dump` and `tidemark pre-dump`: options in, a snapshot, a result out. */
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { TidemarkError, type dump, type DumpOptions, type DumpResult, type preDump } from '../index.js'
+import {
+  isTidemarkError,
+  TidemarkError,
+  type dump,
+  type DumpOptions,
+  type DumpResult,
+  type preDump,
+} from '../index.js'
 import { formatDump, formatSteps } from './dump-text.js'
 import { print, printJson, tell } from './output.js'
 import { ProgressBar } from './progress-bar.js'
@@ -51,9 +58,10 @@ export async function runDump(args: DumpArguments, take: typeof dump | typeof pr
     })
     bar.stop()
     report(result, args)
+    for (const warning of result.warnings) log.write(`warning: ${warning}`)
     log.write(formatSteps(result))
   } catch (error) {
-    log.write(String(error))
+    log.write(isTidemarkError(error) ? `${error.code}: ${error.message}` : String(error))
     throw error
   } finally {
     bar.stop()

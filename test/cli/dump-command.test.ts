@@ -1,10 +1,11 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { isFacts, listFact, numberFact, objectsFact, parseFacts, stringFact } from '../support/facts.js'
 import { expectError, expectJsonError } from '../support/refusals.js'
 import { dumpResult, runDump } from '../support/snapshots.js'
-import { runTool, withTempDir } from '../support/tool.js'
+import { runTool, TOOL_PATH, withTempDir } from '../support/tool.js'
 import { expectUnharmed } from '../support/unharmed.js'
 import { withVictim } from '../support/victim.js'
 
@@ -93,7 +94,7 @@ describe('tidemark dump', () => {
           await runDump(pid, join(directory, 'quiet'), ['-o', log]),
           'IMAGES_DIR_IN_USE',
         )
-        expect(readFileSync(log, 'utf8')).toContain(line.replace('tidemark: IMAGES_DIR_IN_USE: ', ''))
+        expect(readFileSync(log, 'utf8')).toBe(`${line.replace('tidemark: ', '')}\n`)
       })
     })
   })
@@ -102,11 +103,13 @@ describe('tidemark dump', () => {
     await withTempDir(async (directory) => {
       await withVictim('hard', [], async (victim) => {
         const images = join(directory, 'images')
-        const run = await runDump(victim.pid, images, ['--json'])
+        const log = join(directory, 'log')
+        const run = await runDump(victim.pid, images, ['--json', '-o', log])
         const result = parseFacts(run.stdout)
         expect(result.complete).toBe(false)
         const warnings = listFact(result, 'warnings').map(String)
         expect(run.stderr).toBe(warnings.map((warning) => `tidemark: warning: ${warning}\n`).join(''))
+        for (const warning of warnings) expect(readFileSync(log, 'utf8')).toContain(`warning: ${warning}\n`)
         for (const word of ['shared anonymous', 'memfd', 'System V', 'deleted']) {
           expect(warnings.some((warning) => warning.includes(word))).toBe(true)
         }
@@ -143,6 +146,18 @@ describe('tidemark dump', () => {
         const shown = await runTool(['show', images])
         expect(shown.stdout).toMatch(new RegExp(`^warning: .*children.*\\b${child}\\b`, 'm'))
       })
+    })
+  })
+})
+
+describe('tidemark dump whose messages nobody reads', () => {
+  it('ends with the status of its error', async () => {
+    await withTempDir((directory) => {
+      const words = [process.execPath, TOOL_PATH, 'dump', '-t', '0', '-D', join(directory, 'images')]
+      const line = '{ "$@" >/dev/null; echo $? >"$dir/status"; } 2>&1 | :'
+      spawnSync('sh', ['-c', `dir=$1; shift; ${line}`, 'sh', directory, ...words])
+      expect(readFileSync(join(directory, 'status'), 'utf8')).toBe('2\n')
+      return Promise.resolve()
     })
   })
 })
