@@ -89,6 +89,7 @@ export const DUMP_STEPS = [
   'forked',
   'captured',
   'thawed',
+  'looked again',
   'pages finished',
   'pages written',
   'described',

@@ -1,10 +1,10 @@
 /** Processes that use userfaultfd themselves: what they protect without ever touching it is no page. */
 import { spawnSync } from 'node:child_process'
-import { chownSync, readFileSync } from 'node:fs'
+import { chownSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from '@jest/globals'
 import { numberFact } from '../support/facts.js'
-import { firstPage, pagesFrom, pagesUnlike, within } from '../support/pages.js'
+import { firstPage, pagesFrom, pagesUnlike, residentKib, within } from '../support/pages.js'
 import { describeIf, isRoot, itIf, kernelAtLeast, NOBODY } from '../support/privileges.js'
 import { dumpResult, storedPages, withSnapshot } from '../support/snapshots.js'
 import { runTool, TOOL_PATH, type ToolOptions, withTempDir } from '../support/tool.js'
@@ -16,14 +16,6 @@ const othersCanRun =
 /** A command that waits for a page that never comes is killed, and the test fails. */
 const PATIENT = { timeoutMs: 30_000 }
 
-/** Resident KiB of the VMA at the victim's `start`. */
-function residentKib({ pid, facts }: Victim): number {
-  const address = (firstPage(facts) * 4096).toString(16)
-  const smaps = readFileSync(`/proc/${String(pid)}/smaps`, 'latin1')
-  const entry = smaps.slice(smaps.search(new RegExp(`^0*${address}-`, 'm')))
-  return Number(/^Rss:\s+(\d+) kB/m.exec(entry)?.[1])
-}
-
 function filledPages({ facts }: Victim): number[] {
   const stride = numberFact(facts, 'stride')
   return pagesFrom(0, numberFact(facts, 'filled')).map((index) => firstPage(facts) + index * stride)
@@ -31,13 +23,13 @@ function filledPages({ facts }: Victim): number[] {
 
 /** Dumps the victim, and fails unless exactly its filled pages are stored and it has no more pages than before. */
 async function expectFilledOnly(victim: Victim, directory: string, options: ToolOptions): Promise<void> {
-  const before = residentKib(victim)
+  const before = residentKib(victim.pid, victim.facts)
   for (const words of [[], ['--capture', 'fork']]) {
     const images = join(directory, String(words.length))
     await dumpResult(victim.pid, images, words, { ...options, ...PATIENT })
     const stored = withSnapshot(images, ({ images: read }) => within(storedPages(read), victim.facts))
     expect(stored).toEqual(filledPages(victim))
-    expect(residentKib(victim)).toBe(before)
+    expect(residentKib(victim.pid, victim.facts)).toBe(before)
   }
   expect(pagesUnlike(victim.pid, filledPages(victim), numberFact(victim.facts, 'seed'))).toEqual([])
   await expectUnharmed(victim)
