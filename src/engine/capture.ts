@@ -6,7 +6,6 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as turn } from 'node:timers/promises'
-import { missingRanges } from '../core/fate.js'
 import { splitPlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
 import { codeOf, TidemarkError } from '../errors.js'
@@ -20,7 +19,7 @@ import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-cho
 import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
-import { captureFrozen, refuseMissing, type WindowInput } from './frozen-window.js'
+import { captureFrozen, lostRanges, refuseMissing, type WindowInput } from './frozen-window.js'
 import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
@@ -67,7 +66,7 @@ export async function captureTarget<T>(
     const survey = surveyTarget(target, probeKernel(), tracking, crew, within(settings.maxFrozenMs))
     const pagesFd = sink.open(survey)
     settings.onStep('surveyed')
-    if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
+    if (settings.requireComplete) refuseMissing(lostRanges(survey.space.vmas, survey.plan), target.pid)
     const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
     const pages = stagedPages(survey, capture)
     area = mapStagingArea(settings, pages, crew.size)

@@ -24,7 +24,8 @@ describe('tidemark dump', () => {
         expect(lines[0]).toContain(join(directory, 'images'))
         expect(lines[1]).toMatch(/^frozen .*seize .*scan .*capture/)
         expect(lines[2]).toMatch(/^wall /)
-        expect(lines).toHaveLength(3)
+        expect(lines[3]).toMatch(/^captured by /)
+        expect(lines).toHaveLength(4)
         expect(run.stdout).not.toMatch(TERMINAL_CODES)
       })
     })
@@ -115,7 +116,12 @@ describe('tidemark dump', () => {
         }
         const marker = parseFacts(readFileSync(join(images, 'tidemark.json'), 'utf8'))
         expect([marker.complete, marker.warnings]).toEqual([false, warnings])
-        expect(listFact(marker, 'missing')).toHaveLength(listFact(result, 'missing').length)
+        const missing = objectsFact(marker, 'missing')
+        expect(missing).toHaveLength(listFact(result, 'missing').length)
+        // Of the 32 pages of the victim's mapping of a deleted file nine are changed, and so stored.
+        const gone = missing.filter(({ reason }) => reason === 'deleted-file')
+        expect(gone.map(({ pages }) => pages)).toEqual([23])
+        expect(Number(gone[0]?.end) - Number(gone[0]?.start)).toBe(32 * 4096)
 
         const strict = join(directory, 'strict')
         expectError(await runDump(victim.pid, strict, ['--require-complete']), 'INCOMPLETE')
