@@ -141,7 +141,7 @@ const MAX_BUFFER_BYTES = 2 ** 26
 /** Checks `options` and fills in defaults. Throws `BAD_OPTION`, naming the option. */
 export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
   checkWhole('pid', options.pid, 1, MAX_PID)
-  if (options.imagesDir === '') {
+  if (!isName(options.imagesDir)) {
     throw new TidemarkError('BAD_OPTION', 'the images directory has no name', { option: 'imagesDir' })
   }
   const { workers, shardPages, bufferSize, maxMemory, maxFrozenMs, timeoutMs } = options
@@ -204,9 +204,13 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return
   const reason: unknown = signal.reason
   const name = typeof reason === 'string' ? reason : 'abort'
-  throw new TidemarkError('INTERRUPTED', `interrupted (${name}); nothing was saved, the target runs on`, {
-    signal: name,
-  })
+  const text = `interrupted (${name}); nothing was saved, the target runs on`
+  throw new TidemarkError(
+    'INTERRUPTED',
+    text,
+    { signal: name },
+    typeof reason === 'string' ? undefined : reason,
+  )
 }
 
 function checkBufferSize(value: number): void {
@@ -218,6 +222,11 @@ function checkBufferSize(value: number): void {
       `${String(MAX_BUFFER_BYTES)}, not ${String(value)}`,
     { option: 'bufferSize' },
   )
+}
+
+/** Whether `value` can name a directory. It comes from callers whom no compiler has checked. */
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
 }
 
 function checkWhole(option: string, value: number, least: number, most: number): void {
