@@ -1,6 +1,13 @@
 /** `tidemark dump` and `tidemark pre-dump`: options in, a snapshot, a result out. */
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { TidemarkError, type dump, type DumpOptions, type DumpResult, type preDump } from '../index.js'
+import {
+  isTidemarkError,
+  TidemarkError,
+  type dump,
+  type DumpOptions,
+  type DumpResult,
+  type preDump,
+} from '../index.js'
 import { formatDump, formatSteps } from './dump-text.js'
 import { print, printJson, tell } from './output.js'
 import { ProgressBar } from './progress-bar.js'
@@ -44,12 +51,17 @@ export async function runDump(args: DumpArguments, take: typeof dump | typeof pr
       onProgress: (progress) => {
         bar.update(progress)
       },
+      onWarning: (warning) => {
+        if (!args.quiet) tell(`tidemark: warning: ${warning}`)
+        log.write(`warning: ${warning}`)
+      },
     })
     bar.stop()
     report(result, args)
+    for (const warning of result.warnings) log.write(`warning: ${warning}`)
     log.write(formatSteps(result))
   } catch (error) {
-    log.write(String(error))
+    log.write(isTidemarkError(error) ? `${error.code}: ${error.message}` : String(error))
     throw error
   } finally {
     bar.stop()

@@ -6,7 +6,7 @@ import { codeOf, dump, EXIT_STATUS, preDump, TidemarkError, VERSION } from '../i
 import { runCheck } from './check-command.js'
 import { runDump } from './dump-command.js'
 import { runExplain } from './explain-command.js'
-import { reportError } from './output.js'
+import { reportError, wantsJson } from './output.js'
 import { runTune } from './tune-command.js'
 import { TUNING_OPTIONS } from './tuning-options.js'
 import { runUntrack } from './untrack-command.js'
@@ -165,8 +165,11 @@ process.stdout.on('error', (error: Error) => {
   )
 })
 
+// Nobody reads our messages any more; the exit status still tells.
+process.stderr.on('error', () => undefined)
+
 try {
   await parser.parseAsync()
 } catch (error) {
-  process.exitCode = reportError(error, argv.includes('--json'))
+  process.exitCode = reportError(error, wantsJson(argv))
 }

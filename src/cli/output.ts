@@ -16,6 +16,14 @@ export function tell(text: string): void {
   process.stderr.write(`${text}\n`)
 }
 
+/** Whether the words of a command line ask for JSON, even where they cannot be understood otherwise. */
+export function wantsJson(words: readonly string[]): boolean {
+  const end = words.indexOf('--')
+  const options = end < 0 ? words : words.slice(0, end)
+  const last = options.findLast((word) => /^--(no-)?json(=|$)/.test(word))
+  return last !== undefined && last !== '--no-json' && !/^--(no-json=true|json=false)$/.test(last)
+}
+
 const SIGNAL_STATUS: Readonly<Record<string, number>> = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 }
 
 /** Reports `error` as one line (and as JSON on stdout where asked); the exit status for it. */

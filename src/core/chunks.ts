@@ -8,6 +8,7 @@
  * A sanitizer, Go or a JVM reserves terabytes; slots for all of it would cost 32 MiB a tebibyte and bitmap,
  * so only chunks that hold at least one page have any.
  */
+import { forEachSpan } from './bitmap.js'
 
 /** Pages in a chunk: 16 MiB of 4 KiB pages. A multiple of the bitmap's word. */
 export const CHUNK_PAGES = 4096
@@ -56,4 +57,26 @@ export function slotOfPage(chunks: ChunkDirectory, page: number): number {
 /** The page that `slot` stands for. */
 export function pageOfSlot(chunks: ChunkDirectory, slot: number): number {
   return (chunks.numbers[Math.floor(slot / CHUNK_PAGES)] ?? 0) * CHUNK_PAGES + (slot % CHUNK_PAGES)
+}
+
+/** Calls `use` for pages [`start`, `end`), span by span, with whether their bit is set; one without a slot has none. */
+export function forEachPageSpan(
+  chunks: ChunkDirectory,
+  bitmap: Int32Array,
+  start: number,
+  end: number,
+  use: (from: number, to: number, isSet: boolean) => void,
+): void {
+  for (let page = start; page < end;) {
+    const at = page
+    const stop = Math.min(end, (Math.floor(page / CHUNK_PAGES) + 1) * CHUNK_PAGES)
+    const slot = slotOfPage(chunks, page)
+    if (slot < 0) use(page, stop, false)
+    else {
+      forEachSpan(bitmap, slot, slot + stop - page, (from, to, isSet) => {
+        use(at + from - slot, at + to - slot, isSet)
+      })
+    }
+    page = stop
+  }
 }

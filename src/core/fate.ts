@@ -38,6 +38,9 @@ export interface VmaFate {
 export interface MissingRange {
   readonly reason: MissingReason
   readonly startPage: number
+  /** Exclusive. */
+  readonly endPage: number
+  /** Pages of the range that are not stored. */
   readonly pages: number
   readonly path: string
 }
@@ -79,13 +82,30 @@ export function isForked({ shared, flags, path }: Vma): boolean {
   return !UNFORKED_FLAGS.some((flag) => flags.has(flag))
 }
 
-/** The ranges of `vmas` that a snapshot lacks, in address order. */
-export function missingRanges(vmas: readonly Vma[]): MissingRange[] {
+/**
+ * Whether faults in `vma` are for a userfaultfd of the process's own: whoever reads a page that is not there waits for
+ * that server, for ever if the server waits for us.
+ */
+export function isServed({ flags }: Vma): boolean {
+  return flags !== undefined && (flags.has('um') || flags.has('ui'))
+}
+
+/**
+ * The ranges of `vmas` that a snapshot lacks, wholly or in part, in address order.
+ *
+ * @param storedWithin - how many pages from one up to, not including, another are stored
+ */
+export function missingRanges(
+  vmas: readonly Vma[],
+  storedWithin: (startPage: number, endPage: number) => number,
+): MissingRange[] {
   const ranges: MissingRange[] = []
   for (const vma of vmas) {
     const { missing } = vmaFate(vma)
     if (missing === undefined) continue
-    ranges.push({ reason: missing, startPage: vma.startPage, pages: vmaPages(vma), path: vma.path })
+    const { startPage, endPage, path } = vma
+    const pages = vmaPages(vma) - storedWithin(startPage, endPage)
+    if (pages > 0) ranges.push({ reason: missing, startPage, endPage, pages, path })
   }
   return ranges
 }

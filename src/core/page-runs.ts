@@ -45,6 +45,24 @@ export function pieceAt(sums: Float64Array, count: number, offset: number): numb
   return low
 }
 
+/** Pages from `start` up to, not including, `end` that are in `runs`. */
+export function pagesWithin(runs: PageRuns, start: number, end: number): number {
+  let low = 0
+  let high = runs.count
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if ((runs.startPage[middle] ?? 0) + (runs.pageCount[middle] ?? 0) <= start) low = middle + 1
+    else high = middle
+  }
+  let pages = 0
+  for (let run = low; run < runs.count; run++) {
+    const first = runs.startPage[run] ?? 0
+    if (first >= end) break
+    pages += Math.min(end, first + (runs.pageCount[run] ?? 0)) - Math.max(start, first)
+  }
+  return pages
+}
+
 /** The runs of two disjoint lists, in order; neighbours become one. */
 export function mergeRuns(a: PageRuns, b: PageRuns): PageRuns {
   if (a.count === 0) return b

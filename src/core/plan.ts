@@ -32,6 +32,14 @@ export function planPages(plan: DumpPlan): number {
   return plan.offsetPages[plan.runCount] ?? 0
 }
 
+/** The runs to store. */
+export function storedRuns({ runCount, startPage, offsetPages }: DumpPlan): PageRuns {
+  const pageCount = new Float64Array(runCount)
+  for (let run = 0; run < runCount; run++)
+    pageCount[run] = (offsetPages[run + 1] ?? 0) - (offsetPages[run] ?? 0)
+  return { count: runCount, startPage, pageCount }
+}
+
 /**
  * The plan for the pages whose bit is set in `present`, in address order.
  *

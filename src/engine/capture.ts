@@ -6,7 +6,6 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as turn } from 'node:timers/promises'
-import { missingRanges } from '../core/fate.js'
 import { splitPlan } from '../core/plan-parts.js'
 import { planPages } from '../core/plan.js'
 import { codeOf, TidemarkError } from '../errors.js'
@@ -21,12 +20,12 @@ import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-cho
 import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
-import { captureFrozen, refuseMissing, type Captured, type WindowInput } from './frozen-window.js'
+import { captureFrozen, lostRanges, refuseMissing, type Captured, type WindowInput } from './frozen-window.js'
 import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import {
-  checkProcesses,
+  awaitAlone,
   collectGarbage,
   mapStagingArea,
   populateStaging,
@@ -35,6 +34,7 @@ import {
 } from './prepare.js'
 import { surveyTarget, type Survey } from './survey.js'
 import type { Taken } from './taken.js'
+import { excessWarning, withRemedy } from './too-long.js'
 import { comparesPages, type Tracking } from './tracking.js'
 import { listChildren } from './warnings.js'
 
@@ -67,12 +67,19 @@ export async function captureTarget<T>(
     const survey = surveyTarget(target, probeKernel(), tracking, crew, within(settings.maxFrozenMs))
     const pagesFd = sink.open(survey)
     settings.onStep('surveyed')
-    if (settings.requireComplete) refuseMissing(missingRanges(survey.space.vmas), target.pid)
+    if (settings.requireComplete) refuseMissing(lostRanges(survey.space.vmas, survey.plan), target.pid)
     const capture = chooseCapture(settings, target, survey, comparesPages(tracking))
-    area = mapStagingArea(settings, stagedPages(survey, capture), crew.size)
+    const pages = stagedPages(survey, capture)
+    area = mapStagingArea(settings, pages, crew.size)
+    const size = { method: capture.method, pages, stagingBytes: area.stagingBytes }
+    const warning = excessWarning(settings, size)
+    if (warning !== '') settings.onWarning(warning)
     await populateStaging(area, settings.signal, crew)
     settings.onStep('staging ready')
-    const window = prepareWindow(settings, target, { crew, survey, area, tracking, pagesFd, capture })
+    const deadline = performance.now() + settings.timeoutMs
+    const processes = await awaitAlone(target, deadline, settings.signal)
+    const made = { crew, survey, area, tracking, pagesFd, capture, processes }
+    const window = prepareWindow(settings, target, made)
     const children = listChildren(target.pid)
     const freezerState = freezerStateFile(target.pid)
     const left = leftChildren(target)
@@ -83,7 +90,8 @@ export async function captureTarget<T>(
     await turn(0)
     throwIfAborted(settings.signal)
     // 2. The target stands still: its memory is taken, and it goes on.
-    return await withFrozenTarget(settings, freezer, freezerState, async (frozen) => {
+    const timeoutMs = Math.max(1, deadline - performance.now())
+    return await withFrozenTarget({ ...settings, timeoutMs }, freezer, freezerState, async (frozen) => {
       settings.onStep('held')
       reap(frozen, left)
       closeLeft(target, closerOf(frozen))
@@ -98,11 +106,13 @@ export async function captureTarget<T>(
       // 4. One that is to be left stopped was held until there was something to show for it.
       if (settings.leaveStopped) frozen.freezer.thaw(settings.maxFrozenMs)
       return result
+    }).catch((error: unknown) => {
+      throw withRemedy(error, settings, size)
     })
   } finally {
     await freezer.close()
-    await crew.close()
-    if (area !== undefined) unmapStaging(area.staging)
+    const ended = await crew.close()
+    if (area !== undefined && ended) unmapStaging(area.staging)
   }
 }
 
@@ -128,6 +138,7 @@ interface Made {
   readonly tracking: Tracking
   readonly pagesFd: number
   readonly capture: CaptureChoice
+  readonly processes: ReadonlySet<number>
 }
 
 /** Pages that staging memory is needed for. */
@@ -156,14 +167,14 @@ function within(milliseconds: number): () => boolean {
 function prepareWindow(
   { shardPages, bufferSize, requireComplete, mode, onBrokenChain, onStep }: DumpSettings,
   target: TargetIdentity,
-  { crew, survey, area, tracking, pagesFd, capture }: Made,
+  { crew, survey, area, tracking, pagesFd, capture, processes }: Made,
 ): WindowInput {
   return {
     target,
     features: probeKernel(),
     crew,
     survey,
-    processes: checkProcesses(target),
+    processes,
     shardPages,
     requireComplete,
     mode,

@@ -10,10 +10,17 @@ import { Piscina } from 'piscina'
 import { errorFromData, messageOf, TidemarkError } from '../errors.js'
 import { allocateControl, CREW } from '../tasks/control.js'
 import type { Job, JobReport } from '../tasks/jobs.js'
+import { stuckThread, threadsEnd } from './stuck-threads.js'
 
 const POLL_MS = 1
-/** How long a thread may take to end its long task; then it is terminated. */
+/** How long a thread may take to load; to end its long task, then it is terminated; and to end after that. */
+const START_MS = 60_000
 const END_MS = 2_000
+const DESTROY_MS = 2_000
+/** How long the threads may take to come to the end of a piece of work when they are to stop. */
+const STOP_MS = 15_000
+/** How long a thread may take for one batch of pages of a target that runs: minutes of swapping would be no use. */
+const STALL_MS = 30_000
 /** How often a coordinator that waits while the target stands still looks whether to give up. */
 const GIVE_UP_MS = 20
 
@@ -46,8 +53,10 @@ export class Crew {
     const crew = new Crew(size)
     for (let thread = 0; thread < size; thread++) crew.#startThread()
     try {
+      const deadline = performance.now() + START_MS
       while (Atomics.load(crew.#control, CREW.ready) < size) {
         crew.#throwCrash()
+        if (performance.now() > deadline) throw stuckThread('a worker thread that is to start')
         await sleep(POLL_MS)
       }
     } catch (error) {
@@ -67,13 +76,23 @@ export class Crew {
     Atomics.store(this.#control, CREW.stop, 1)
   }
 
-  /** Lets every thread work on its share of `job`; `onTick` is called now and then. */
+  /**
+   * Lets every thread work on its share of `job`; `onTick` is called now and then. Throws `WORKER_FAILED` where a thread is
+   * stuck: it neither stops when it is told to, nor gets on with copying.
+   */
   async run(job: Job, onTick: () => void = () => undefined): Promise<JobReport[]> {
     this.#begin(job)
+    let last = { at: performance.now(), progress: 0, stopping: 0 }
     while (Atomics.load(this.#control, CREW.done) < this.size) {
       this.#throwCrash()
       await sleep(POLL_MS)
       onTick()
+      const stopping = Atomics.load(this.#control, CREW.stop)
+      const now = performance.now()
+      if (stopping !== last.stopping || this.progress !== last.progress)
+        last = { at: now, progress: this.progress, stopping }
+      const patience = stopping !== 0 ? STOP_MS : job.kind === 'copy' ? STALL_MS : Infinity
+      if (now - last.at > patience) throw stuckThread('a worker thread')
     }
     return this.#collect()
   }
@@ -90,22 +109,27 @@ export class Crew {
       if (done === this.size) return this.#collect()
       if (Atomics.wait(this.#control, CREW.done, done, GIVE_UP_MS) !== 'timed-out' || !giveUp()) continue
       this.stop()
+      const whose = 'pid' in job ? ` of process ${String(job.pid)}` : ''
       throw new TidemarkError(
         'FROZEN_TOO_LONG',
-        'finding and copying the memory took longer than the target may stand still (--max-frozen); nothing was saved',
+        `finding and copying the memory${whose} took longer than it may stand still (--max-frozen); nothing was saved`,
+        'pid' in job ? { pid: job.pid } : {},
       )
     }
   }
 
-  /** Ends the threads. */
-  async close(): Promise<void> {
+  /** Ends the threads; false where one is stuck, which may go on to use what it was given. */
+  async close(): Promise<boolean> {
     if (!this.#ended) {
       this.#ended = true
       this.stop()
       this.#post({ kind: 'end' })
     }
     await Promise.race([Promise.allSettled(this.#tasks), sleep(END_MS, undefined, { ref: false })])
-    await this.#pool.destroy()
+    const { threads } = this.#pool
+    const ended = await threadsEnd(this.#pool.destroy(), DESTROY_MS)
+    if (!ended) for (const thread of threads) thread.unref()
+    return ended
   }
 
   #startThread(): void {

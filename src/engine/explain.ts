@@ -9,7 +9,6 @@ import { planDump, runOfPage, type DumpPlan } from '../core/plan.js'
 import type { Segments } from '../core/segments.js'
 import { findVma, vmaPermissions, type Vma } from '../core/vma.js'
 import { TidemarkError } from '../errors.js'
-import { describeVma } from '../image/mm.js'
 import { entryOffsets, entryOfPage, PE_PARENT, PE_PRESENT } from '../image/pagemap.js'
 import { readSnapshot, type Snapshot } from '../image/snapshot.js'
 import { availableCpus } from '../kernel/cgroups.js'
@@ -23,6 +22,7 @@ import { allocateControl, CREW } from '../tasks/control.js'
 import { runJob } from '../tasks/run-job.js'
 import { readAddressSpace } from './address-space.js'
 import { scanTarget, type Scanned } from './scan-target.js'
+import { describeStoredVma } from './stored-vma.js'
 import { chunkWeights } from './survey.js'
 
 /** What a dump does, or did, with one page. Undefined facts do not apply. */
@@ -69,6 +69,8 @@ export function explainProcessPage(pid: number, vaddr: number): PageExplanation 
     const stored = slot >= 0 && testBit(present, slot)
     const shard = slot < 0 ? -1 : shards.endSlot.findIndex((end) => slot < end)
     const bits = vma === undefined || vma.path === '[vsyscall]' ? undefined : source.describe(page)
+    // The process runs: to read what is not there would change it, or wait for its own fault handler.
+    const isSafe = stored && bits?.present === true
     return {
       vaddr: hexOf(page, pageSize()),
       ...describeLiveVma(vma),
@@ -76,7 +78,7 @@ export function explainProcessPage(pid: number, vaddr: number): PageExplanation 
       bits,
       stored,
       ...planFacts(planDump(chunks, present), page),
-      bytes: stored ? memory.readBytes(page * pageSize(), SHOWN_BYTES)?.toString('hex') : undefined,
+      bytes: isSafe ? memory.readBytes(page * pageSize(), SHOWN_BYTES)?.toString('hex') : undefined,
     }
   } finally {
     memory.close()
@@ -114,11 +116,8 @@ export function explainSnapshotPage(imagesDir: string, vaddr: number): PageExpla
 }
 
 function explainStored(snapshot: Snapshot, page: number): PageExplanation {
-  const { pagemap, mm, files, pageSize: size } = snapshot.images
-  const address = BigInt(page) * BigInt(size)
-  const vma = mm.vmas.find((entry) => entry.start <= address && address < entry.end)
-  const described = vma === undefined ? undefined : describeVma(vma)
-  const name = files.find((file) => file.id === Number(vma?.shmid ?? 0n))?.reg?.name ?? ''
+  const { pagemap, pageSize: size } = snapshot.images
+  const described = describeStoredVma(snapshot.images, BigInt(page) * BigInt(size))
   const row = entryOfPage(pagemap, page)
   const flags = pagemap.flags[row] ?? 0
   const start = pagemap.startPage[row] ?? 0
@@ -131,11 +130,8 @@ function explainStored(snapshot: Snapshot, page: number): PageExplanation {
       : { vaddr: hexOf(start, size), pages, where: present ? 'present' : parentOrNot(flags) }
   return {
     vaddr: hexOf(page, size),
-    vma:
-      vma === undefined
-        ? undefined
-        : `${hex(vma.start)}-${hex(vma.end)} ${described?.permissions ?? ''} ${name}`.trimEnd(),
-    fate: described?.status.join(' '),
+    vma: described?.vma,
+    fate: described?.fate,
     shard: undefined,
     bits: undefined,
     stored: row >= 0,

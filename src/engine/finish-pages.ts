@@ -11,19 +11,18 @@
  */
 import { fstatSync, ftruncateSync, read, write } from 'node:fs'
 import { promisify } from 'node:util'
-import { allocateBitmap, countBits, setBits } from '../core/bitmap.js'
+import { allocateBitmap } from '../core/bitmap.js'
 import { countPages } from '../core/page-runs.js'
 import type { PageMoves } from '../core/page-moves.js'
 import { planPages, refinePlan, type DumpPlan } from '../core/plan.js'
 import { TidemarkError } from '../errors.js'
 import { writeFailed } from '../image/fs-error.js'
 import { pageSize } from '../kernel/page-size.js'
-import { confirmIdentity } from '../kernel/target.js'
 import type { JobReport } from '../tasks/jobs.js'
-import { completeFlags } from './address-space.js'
 import { copyFork } from './fork-pages.js'
 import type { Captured, WindowInput } from './frozen-window.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
+import { copyRunning } from './running-pages.js'
 import { comparesPages } from './tracking.js'
 
 /** Pages in their final places. */
@@ -46,86 +45,49 @@ export async function finishPages(
   window: WindowInput,
   captured: Captured,
 ): Promise<FinishedPages> {
-  const { plan, part, fork, stagedPages } = captured
+  const { plan, part, fork } = captured
   const compares = comparesPages(window.tracking)
   if (window.mode === 'dump' && !compares) {
     const forkReports = fork === undefined ? [] : await copyFork(settings, window, captured, fork)
     return { captured, moves: part.places, stagedPages: captured.stagedPages, forkReports, pagesGone: 0 }
   }
-  const gone = allocateBitmap(planPages(plan))
-  const copyReports =
-    window.mode === 'dump' ? captured.copyReports : await copyRunning(settings, window, captured, gone)
+  if (window.mode === 'pre-dump') return await finishRunning(settings, window, captured)
+  return await refine(settings, window, captured, allocateBitmap(planPages(plan)))
+}
+
+/** The same for a pre-dump, which copies from the running process. */
+async function finishRunning(
+  settings: DumpSettings,
+  window: WindowInput,
+  captured: Captured,
+): Promise<FinishedPages> {
+  const { rest, gone, pagesGone } = await copyRunning(settings, window, captured)
+  const finished = await refine(settings, window, rest, gone)
+  return { ...finished, pagesGone }
+}
+
+/** What is stored of the captured pages in the end: neither what the parent has, nor what is `gone`. */
+async function refine(
+  settings: DumpSettings,
+  window: WindowInput,
+  captured: Captured,
+  gone: Int32Array,
+): Promise<FinishedPages> {
+  const { plan, stagedPages } = captured
   const same = allocateBitmap(planPages(plan))
-  if (compares) await compareWithParent(settings, window, captured, same)
+  if (comparesPages(window.tracking)) await compareWithParent(settings, window, captured, same)
   const refined = refinePlan(plan, same, gone)
-  const pagesGone = countBits(gone)
   await moveStreamed(window.pagesFd, refined.moves, stagedPages, refined.plan)
   return {
     captured: {
       ...captured,
-      copyReports,
       plan: refined.plan,
       pagesScanned: planPages(refined.plan) + countPages(refined.plan.holes),
     },
     moves: refined.moves,
     stagedPages: movedFrom(refined.moves, stagedPages),
     forkReports: [],
-    pagesGone,
-  }
-}
-
-/** Copies the planned pages of the running target; sets the bits of those that are gone. */
-async function copyRunning(
-  settings: DumpSettings,
-  window: WindowInput,
-  { plan, part, stagedPages, space }: Captured,
-  gone: Int32Array,
-): Promise<JobReport[]> {
-  const { target, crew, batchPages, stagingAddress, stagingBytes, pagesFd } = window
-  markBlocking(window, plan, completeFlags(target, space.vmas), gone)
-  const reports = await crew.run(
-    {
-      ...{ kind: 'copy', pid: target.pid, tid: target.tid, plan, places: part.places },
-      ...{
-        pages: planPages(plan),
-        batchPages,
-        stagingAddress,
-        stagedPages,
-        streamAddress: stagingAddress + stagingBytes,
-        pagesFd,
-        gone,
-      },
-    },
-    () => {
-      if (settings.signal?.aborted === true) crew.stop()
-    },
-  )
-  throwIfAborted(settings.signal)
-  // Another program's memory at the same addresses: the process has called exec meanwhile.
-  confirmIdentity(target)
-  return reports
-}
-
-/**
- * Counts as gone what the target's own userfaultfd serves: were such a page missing by now, reading it would wait for
- * that server, for ever if the server waits for us.
- */
-function markBlocking(
-  { survey }: WindowInput,
-  plan: DumpPlan,
-  vmas: Captured['space']['vmas'],
-  gone: Int32Array,
-): void {
-  if (!survey.space.vmas.some((vma) => vma.flags?.has('um') === true)) return
-  let index = 0
-  for (let run = 0; run < plan.runCount; run++) {
-    const from = plan.offsetPages[run] ?? 0
-    for (let at = from; at < (plan.offsetPages[run + 1] ?? 0); at++) {
-      const page = (plan.startPage[run] ?? 0) + at - from
-      while (index < vmas.length && (vmas[index]?.endPage ?? 0) <= page) index++
-      const flags = vmas[index]?.flags
-      if (flags === undefined || flags.has('um')) setBits(gone, at, at + 1)
-    }
+    pagesGone: 0,
   }
 }
 

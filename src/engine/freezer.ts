@@ -9,11 +9,15 @@ import { allocateControl, FREEZER, FREEZER_STATE } from '../tasks/control.js'
 import { reapEndedThreads } from '../kernel/seize.js'
 import type { MadeFork } from '../kernel/fork.js'
 import type { FreezerMessage, Held, HoldOrder, HoldRequest, OrderResult } from '../tasks/hold-target.js'
+import { stuckThread, threadsEnd } from './stuck-threads.js'
 
 /** How often ended threads of the target are reaped while the freezer is at work. */
 const REAP_MS = 20
 /** Beyond the seize's own deadline: the freezer answers well before. */
 const ANSWER_MARGIN_MS = 5_000
+/** How long the thread may take to load, and to end: it may be in the kernel, for instance asking for a tracee. */
+const START_MS = 60_000
+const END_MS = 10_000
 /** In which a fork's memory is given back. */
 const END_FORK_MS = 10_000
 
@@ -23,6 +27,7 @@ export class Freezer {
   readonly #port: MessagePort
   readonly #worker: Worker
   readonly #exited: Promise<void>
+  #pid = 0
   #maxFrozenMs = 0
   #hasFork = false
 
@@ -44,7 +49,7 @@ export class Freezer {
   /** Starts the thread; done when it has loaded and waits. */
   static async start(): Promise<Freezer> {
     const freezer = new Freezer()
-    await new Promise<void>((resolve, reject) => {
+    const started = new Promise<void>((resolve, reject) => {
       freezer.#worker.on('error', (error) => {
         reject(new TidemarkError('WORKER_FAILED', `the freezer thread died: ${messageOf(error)}`, {}, error))
       })
@@ -52,7 +57,8 @@ export class Freezer {
         resolve()
       })
     })
-    return freezer
+    if (await threadsEnd(started, START_MS)) return freezer
+    throw stuckThread('the freezer thread')
   }
 
   /** Whether the target stands still. False from the moment the freezer lets go on its own deadline. */
@@ -62,6 +68,7 @@ export class Freezer {
 
   /** Stops every thread of the target; blocks until it stands. Throws what SeizedProcess.stopAll throws. */
   freeze(request: HoldRequest): Held {
+    this.#pid = request.pid
     this.#maxFrozenMs = request.maxFrozenMs
     this.#port.postMessage(request)
     this.#setState(FREEZER_STATE.seizing)
@@ -177,8 +184,8 @@ export class Freezer {
   async close(): Promise<void> {
     this.#setState(FREEZER_STATE.abandoned)
     if (this.#hasFork) await Promise.race([this.#exited, sleep(END_FORK_MS, undefined, { ref: false })])
-    await this.#worker.terminate()
-    await this.#exited
+    void this.#worker.terminate()
+    if (!(await threadsEnd(this.#exited, END_MS))) this.#worker.unref()
   }
 
   /** Has `order` carried out. Where the freezer has let go nobody reads it. */
@@ -190,14 +197,14 @@ export class Freezer {
     const answer = this.#receive()
     if (answer?.kind === 'done') return answer.result
     if (answer?.kind === 'orderFailed') throw errorFromData(answer.error)
-    if (answer?.kind === 'late') throw frozenTooLong(this.#maxFrozenMs)
+    if (answer?.kind === 'late') throw frozenTooLong(this.#pid, this.#maxFrozenMs)
     throw new TidemarkError('WORKER_FAILED', 'the freezer thread did not answer; the target is let go')
   }
 
   #leaveHeld(state: number, maxFrozenMs: number): void {
     const { held } = FREEZER_STATE
     if (Atomics.compareExchange(this.#control, FREEZER.state, held, state) !== held)
-      throw frozenTooLong(maxFrozenMs)
+      throw frozenTooLong(this.#pid, maxFrozenMs)
     Atomics.notify(this.#control, FREEZER.state)
   }
 
@@ -212,9 +219,10 @@ export class Freezer {
   }
 }
 
-function frozenTooLong(maxFrozenMs: number): TidemarkError {
+function frozenTooLong(pid: number, maxFrozenMs: number): TidemarkError {
   return new TidemarkError(
     'FROZEN_TOO_LONG',
-    `the target had stood still for ${String(maxFrozenMs)} ms (--max-frozen) and was let go; nothing was saved`,
+    `process ${String(pid)} had stood still for ${String(maxFrozenMs)} ms (--max-frozen) and was let go; nothing was saved`,
+    { pid },
   )
 }

@@ -7,9 +7,9 @@
  */
 import type { ChunkDirectory } from '../core/chunks.js'
 import { missingRanges, type MissingRange } from '../core/fate.js'
-import { countPages } from '../core/page-runs.js'
+import { countPages, pagesWithin, type PageRuns } from '../core/page-runs.js'
 import { splitPlan, wholePlan, type PlanPart } from '../core/plan-parts.js'
-import { planDump, planPages, type DumpPlan } from '../core/plan.js'
+import { planDump, planPages, storedRuns, type DumpPlan } from '../core/plan.js'
 import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import type { KernelFeatures } from '../kernel/features.js'
@@ -125,14 +125,14 @@ export function captureFrozen(input: WindowInput): Captured {
     run: (job) => input.crew.runBlocking(job, input.expired),
   })
   if (scanned.unsteady) throw changedWhileFrozen(target.pid)
-  const missing = [...missingRanges(space.vmas), ...unreadableRanges(input.features, scanned.reports)]
-  if (input.requireComplete) refuseMissing(missing, target.pid)
   const scanUs = lap()
   input.onStep('scanned')
   const holes = findHolesIn(tracking, scanned, space.vmas, target, pinned, input.survey.listed)
   if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)
+  const missing = [...lostRanges(space.vmas, plan), ...unreadableRanges(input.features, scanned.reports)]
+  if (input.requireComplete) refuseMissing(missing, target.pid)
   const planUs = lap()
   // Before the memory is taken: what others write to it from now on, though it stands, is dirty for the next dump.
   if (tracking.tracker !== undefined)
@@ -206,7 +206,7 @@ export function copyPlanned(
 }
 
 /** Whether the target is still what it was and nobody else writes to its memory; its facts of now. */
-export function checkTarget(
+function checkTarget(
   target: TargetIdentity,
   processes: ReadonlySet<number>,
 ): { readonly stat: ProcessStat; readonly status: ProcessStatus } {
@@ -226,6 +226,16 @@ function changedWhileFrozen(pid: number): TidemarkError {
   )
 }
 
+/** What of `vmas` is neither in the plan nor in a file. */
+export function lostRanges(vmas: AddressSpace['vmas'], plan: DumpPlan): MissingRange[] {
+  let stored: PageRuns | undefined
+  return missingRanges(vmas, (start, end) => {
+    // Only where it is asked for: there may be a million runs, and the target stands.
+    stored ??= storedRuns(plan)
+    return pagesWithin(stored, start, end) + pagesWithin(plan.holes, start, end)
+  })
+}
+
 /**
  * Pages that look swapped out and cannot be read: damaged memory, a failing swap device. Where the kernel does
  * not tell guard pages apart they are those, and nothing is missing.
@@ -233,7 +243,10 @@ function changedWhileFrozen(pid: number): TidemarkError {
 function unreadableRanges(features: KernelFeatures, reports: readonly JobReport[]): MissingRange[] {
   if (!features.guardCategory) return []
   return reports.flatMap((report) =>
-    report.unreadable.map((startPage) => ({ reason: 'unreadable', startPage, pages: 1, path: '' }) as const),
+    report.unreadable.map(
+      (startPage) =>
+        ({ reason: 'unreadable', startPage, endPage: startPage + 1, pages: 1, path: '' }) as const,
+    ),
   )
 }
 

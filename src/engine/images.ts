@@ -154,10 +154,10 @@ export function writeManifest(
     },
     files: rest.files,
     complete: captured.missing.length === 0,
-    missing: captured.missing.map(({ reason, startPage, pages: count, path }) => ({
+    missing: captured.missing.map(({ reason, startPage, endPage, pages: count, path }) => ({
       reason,
       start: hex(startPage),
-      end: hex(startPage + count),
+      end: hex(endPage),
       path,
       pages: count,
     })),

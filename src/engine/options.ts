@@ -70,6 +70,8 @@ export interface DumpOptions {
   readonly signal?: AbortSignal
   /** Told now and then how far the dump is. */
   readonly onProgress?: (progress: DumpProgress) => void
+  /** Told, before the process stands still, what will make it stand longer than it need. */
+  readonly onWarning?: (warning: string) => void
 }
 
 /** What has been done of a dump, in order: after each of them the tool may be killed. */
@@ -87,6 +89,7 @@ export const DUMP_STEPS = [
   'forked',
   'captured',
   'thawed',
+  'looked again',
   'pages finished',
   'pages written',
   'described',
@@ -120,6 +123,7 @@ export interface DumpSettings {
   readonly sync: boolean
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: DumpProgress) => void
+  readonly onWarning: (warning: string) => void
   /** Called after each step, also while the target stands; for tests of what a death in mid-dump leaves. */
   readonly onStep: (step: DumpStep) => void
 }
@@ -137,7 +141,7 @@ const MAX_BUFFER_BYTES = 2 ** 26
 /** Checks `options` and fills in defaults. Throws `BAD_OPTION`, naming the option. */
 export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
   checkWhole('pid', options.pid, 1, MAX_PID)
-  if (options.imagesDir === '') {
+  if (!isName(options.imagesDir)) {
     throw new TidemarkError('BAD_OPTION', 'the images directory has no name', { option: 'imagesDir' })
   }
   const { workers, shardPages, bufferSize, maxMemory, maxFrozenMs, timeoutMs } = options
@@ -190,6 +194,7 @@ export function settle(options: DumpOptions, mode: DumpMode): DumpSettings {
     sync: options.sync ?? true,
     signal: options.signal,
     onProgress: options.onProgress ?? (() => undefined),
+    onWarning: options.onWarning ?? (() => undefined),
     onStep: () => undefined,
   }
 }
@@ -199,9 +204,13 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return
   const reason: unknown = signal.reason
   const name = typeof reason === 'string' ? reason : 'abort'
-  throw new TidemarkError('INTERRUPTED', `interrupted (${name}); nothing was saved, the target runs on`, {
-    signal: name,
-  })
+  const text = `interrupted (${name}); nothing was saved, the target runs on`
+  throw new TidemarkError(
+    'INTERRUPTED',
+    text,
+    { signal: name },
+    typeof reason === 'string' ? undefined : reason,
+  )
 }
 
 function checkBufferSize(value: number): void {
@@ -213,6 +222,11 @@ function checkBufferSize(value: number): void {
       `${String(MAX_BUFFER_BYTES)}, not ${String(value)}`,
     { option: 'bufferSize' },
   )
+}
+
+/** Whether `value` can name a directory. It comes from callers whom no compiler has checked. */
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
 }
 
 function checkWhole(option: string, value: number, least: number, most: number): void {

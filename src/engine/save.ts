@@ -15,7 +15,14 @@ import { mergeGuards, PAGES_NAME, writeImages, writeManifest, writeStats } from 
 import { throwIfAborted, type DumpSettings } from './options.js'
 import { trimPagesFile } from './pages-file.js'
 import { confirmParent, type Parent } from './parent.js'
-import { countUnreadable, sumOf, workerShares, type DumpResult, type FrozenSteps } from './result.js'
+import {
+  countUnreadable,
+  sumOf,
+  workerShares,
+  type DumpResult,
+  type FrozenSteps,
+  type WallTimes,
+} from './result.js'
 import { VERSION } from './version.js'
 import type { Taken } from './taken.js'
 import { findWarnings } from './warnings.js'
@@ -33,11 +40,7 @@ export async function save(
   settings.onStep('pages finished')
   const taken = { ...takenBefore, captured: finished.captured }
   const { captured, facts } = taken
-  const writing = writePages(settings, window, finished)
-  const files = await describe(images, window, taken, writing)
-  const writes = await writing
-  throwIfAborted(settings.signal)
-  checkWritten(writes, finished)
+  const { files, writes } = await writeAll(images, settings, window, taken, finished)
   const writtenUs = monotonicMicros()
   settings.onStep('pages written')
   const warnings = findWarnings(taken)
@@ -65,7 +68,12 @@ export async function save(
   })
   settings.onStep('described')
   settings.onProgress({ step: 'publish', doneBytes: bytes, totalBytes: bytes })
-  await images.publish({ sync: settings.sync, files: all })
+  await images.publish({
+    ...{ sync: settings.sync, files: all },
+    proceed: () => {
+      throwIfAborted(settings.signal)
+    },
+  })
   settings.onStep('published')
   return {
     imagesDir: images.path,
@@ -74,19 +82,24 @@ export async function save(
     ...describeCaptured(window, taken, finished.forkReports),
     pagesGone: finished.pagesGone,
     parent: parent?.link,
-    wall: {
-      prepareUs: taken.held.begunMicros - taken.begunUs,
-      frozenUs: frozenMicros(taken),
-      writeUs: writtenUs - taken.releasedUs,
-      publishUs: monotonicMicros() - writtenUs,
-      totalUs: monotonicMicros() - taken.begunUs,
-    },
+    wall: wallTimes(taken, writtenUs),
     workers: workerShares(captured.scanReports, captured.copyReports, finished.forkReports, writes),
   }
 }
 
 function parentOf({ tracking }: WindowInput, { captured }: Taken): Parent | undefined {
   return captured.fullBecause === '' ? tracking.parent : undefined
+}
+
+/** Times up to now. */
+function wallTimes(taken: Taken, writtenUs: number): WallTimes {
+  return {
+    prepareUs: taken.held.begunMicros - taken.begunUs,
+    frozenUs: frozenMicros(taken),
+    writeUs: writtenUs - taken.releasedUs,
+    publishUs: monotonicMicros() - writtenUs,
+    totalUs: monotonicMicros() - taken.begunUs,
+  }
 }
 
 function checkWritten(writes: readonly JobReport[], { stagedPages }: FinishedPages): void {
@@ -110,6 +123,22 @@ function statsOf(taken: Taken, writtenUs: number): DumpStats {
     pagesSkippedParent: countPages(captured.plan.holes),
     pagesWritten: planPages(captured.plan),
   }
+}
+
+/** Writes the pages and the small images. */
+async function writeAll(
+  images: ImagesDirectory,
+  settings: DumpSettings,
+  window: WindowInput,
+  taken: Taken,
+  finished: FinishedPages,
+): Promise<{ readonly files: ImageFile[]; readonly writes: JobReport[] }> {
+  const writing = writePages(settings, window, finished)
+  const files = await describe(images, window, taken, writing)
+  const writes = await writing
+  throwIfAborted(settings.signal)
+  checkWritten(writes, finished)
+  return { files, writes }
 }
 
 /** Writes the small images while the crew writes the pages; a failure waits for the crew. */

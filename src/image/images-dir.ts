@@ -56,6 +56,8 @@ export interface PublishOptions {
   readonly sync: boolean
   /** Every file but the marker, with the size that it must have. */
   readonly files: readonly ImageFile[]
+  /** Asked while nothing of it can be seen yet, between the files that are synced: what it throws ends the transaction. */
+  readonly proceed?: () => void
 }
 
 interface StagedFile {
@@ -152,14 +154,17 @@ export class ImagesDirectory {
    * Makes the snapshot exist. Once it has returned, {@link discard} does nothing; if it throws, discard must follow.
    *
    * Throws `WRITE_FAILED` if a size is not the expected one or the file system fails, `IMAGES_DIR_IN_USE` if
-   * somebody has put a file of the same name there, `INTERRUPTED` if it is discarded while it waits for the device.
+   * somebody has put a file of the same name there, `INTERRUPTED` if it is discarded while it waits for the device, and
+   * what `proceed` throws.
    */
   async publish(options: PublishOptions): Promise<void> {
     if (this.#state === 'published') return
     this.#expect('staging')
     this.#checkSizes(options.files)
     this.#state = 'publishing'
-    if (options.sync) await this.#syncStaged()
+    const { proceed = () => undefined } = options
+    if (options.sync) await this.#syncStaged(proceed)
+    proceed()
     for (const name of this.#staged.keys()) this.#refuseExisting(name)
     if (this.#hasParent) this.#refuseExisting(PARENT_LINK)
     for (const { name } of options.files) this.#moveIntoPlace(name)
@@ -216,7 +221,7 @@ export class ImagesDirectory {
   }
 
   /** Off the main thread: syncing gigabytes takes seconds, in which a signal may ask for a discard. */
-  async #syncStaged(): Promise<void> {
+  async #syncStaged(proceed: () => void): Promise<void> {
     const syncFile = promisify(fsync)
     for (const [name, { fd }] of this.#staged) {
       try {
@@ -226,6 +231,7 @@ export class ImagesDirectory {
         throw writeFailed(error, join(this.path, name), 'fsync')
       }
       this.#expectNotDiscarded()
+      proceed()
     }
     syncDirectory(join(this.path, PARTIAL_NAME))
   }

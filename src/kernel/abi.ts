@@ -36,6 +36,19 @@ export const PAGE_IS = {
   GUARD: 256,
 } as const
 
+/** Bits of a pagemap entry's upper 32-bit word, and the mask of the frame number's part in it. source: pagemap.rst */
+export const PAGEMAP_HIGH = {
+  softDirty: 1 << 23,
+  guard: 1 << 26,
+  file: 1 << 29,
+  swapped: 1 << 30,
+  present: 1 << 31,
+  pfn: (1 << 23) - 1,
+} as const
+
+/** Bytes of a pagemap entry. */
+export const ENTRY_BYTES = 8
+
 /** Requests. source: include/uapi/linux/ptrace.h */
 export const PTRACE = {
   CONT: 7,

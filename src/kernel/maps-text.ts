@@ -74,6 +74,29 @@ export function addVmFlags(vmas: readonly Vma[], smaps: Buffer, pageSize: number
 }
 
 /**
+ * First page and end of each VMA in an smaps text that a userfaultfd watches and of which nothing is in swap, in turn:
+ * what looks swapped out there is a marker.
+ */
+export function swaplessWatched(smaps: Buffer, pageSize: number): number[] {
+  const ranges: number[] = []
+  let header = 0
+  for (;;) {
+    const before = smaps.indexOf('\nVmFlags:', header)
+    if (before < 0) return ranges
+    const lineEnd = smaps.indexOf(NEWLINE, before + 1)
+    const stop = lineEnd < 0 ? smaps.length : lineEnd
+    // source: fs/proc/task_mmu.c: um, uw and ui are the three modes of userfaultfd
+    if (/ u[mwi](?: |$)/.test(smaps.toString('latin1', before, stop))) {
+      const reader = new LineReader(smaps, header)
+      const start = reader.hex(DASH) / pageSize
+      const end = reader.hex(SPACE) / pageSize
+      if (/\nSwap:\s+0 kB\n/.test(smaps.toString('latin1', header, before + 1))) ranges.push(start, end)
+    }
+    header = stop + 1
+  }
+}
+
+/**
  * `vmas` with the flags of the lines in `known` that are the same to the last field; a changed line gets none.
  * Both lists are in address order.
  */

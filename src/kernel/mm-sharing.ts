@@ -7,25 +7,46 @@
 import { TidemarkError } from '../errors.js'
 import { KCMP_VM, SYS_KCMP } from './abi.js'
 import { syscall } from './libc.js'
-import { hasMemory, listProcesses, readProcText, readStat, targetDied } from './procfs.js'
+import { hasMemory, listProcesses, listThreads, readProcText, readStat, targetDied } from './procfs.js'
 
 /**
- * Throws `SHARED_MM` where one of `candidates` shares the memory of `tid`, `TARGET_DIED` where it has none any more.
+ * Those of `candidates` that share the memory of `tid`. Throws `TARGET_DIED` where it has none any more.
  *
  * @param candidates - process ids
  */
-export function refuseSharedMemory(pid: number, tid: number, candidates: readonly number[]): void {
-  const sharer = candidates.find(
+export function findSharers(pid: number, tid: number, candidates: readonly number[]): number[] {
+  const sharers = candidates.filter(
     (other) => other !== pid && other !== process.pid && sharesMemory(pid, tid, other),
   )
-  if (sharer === undefined) return
   // Without memory it is the equal of every kernel thread.
-  if (!hasMemory(tid)) throw targetDied(pid)
-  throw new TidemarkError(
+  if (sharers.length > 0 && !hasMemory(tid)) throw targetDied(pid)
+  return sharers
+}
+
+/** Throws `SHARED_MM` where {@link findSharers} finds one. */
+export function refuseSharedMemory(pid: number, tid: number, candidates: readonly number[]): void {
+  const [sharer] = findSharers(pid, tid, candidates)
+  if (sharer !== undefined) throw sharedMemory(pid, sharer)
+}
+
+/** The error for a process whose memory `sharer` shares. */
+export function sharedMemory(pid: number, sharer: number): TidemarkError {
+  const parent = readStat(sharer)?.ppid
+  // A child between vfork and exec is gone in a moment, and to end it would harm the target.
+  const remedy =
+    parent === undefined || parent === pid
+      ? 'a child may do so between vfork and exec: try again, or give it more time (--timeout)'
+      : 'end it first, if the process can do without it'
+  return new TidemarkError(
     'SHARED_MM',
-    `process ${String(sharer)} shares the memory of process ${String(pid)} and would go on writing to it; end it first`,
+    `process ${String(sharer)} shares the memory of process ${String(pid)} and would go on writing to it; ${remedy}`,
     { pid },
   )
+}
+
+/** Whether a thread of the process may be waiting for its vfork's child, which it does uninterruptibly. source: kernel/fork.c */
+export function mayVfork(pid: number): boolean {
+  return listThreads(pid).some((tid) => readStat(pid, tid)?.state === 'D')
 }
 
 /** Processes that are there now and were not in `before`. */

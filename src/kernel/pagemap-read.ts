@@ -13,25 +13,15 @@ import {
   type DirtyBit,
   type PageRanges,
 } from '../core/page-ranges.js'
-import { HUGE_PAGE_BYTES } from './abi.js'
+import { ENTRY_BYTES, HUGE_PAGE_BYTES, PAGEMAP_HIGH as HIGH } from './abi.js'
 import type { KernelFeatures } from './features.js'
 import { pread, syscallError } from './libc.js'
 import { pageSize } from './page-size.js'
 import type { PageFacts, PagemapSource } from './pagemap-source.js'
 import { targetDied } from './procfs.js'
-
-/** Bits of an entry's upper 32-bit word, and the mask of the page frame number's upper part in it. */
-const HIGH = {
-  softDirty: 1 << 23,
-  guard: 1 << 26,
-  file: 1 << 29,
-  swapped: 1 << 30,
-  present: 1 << 31,
-  pfn: (1 << 23) - 1,
-} as const
+import { siftMarkers, type SpanUse } from './pte-markers.js'
 
 const HIGH_WORD = 2 ** 32
-const ENTRY_BYTES = 8
 /** Pages read by one call: 256 KiB of entries. */
 const BLOCK_PAGES = 32_768
 
@@ -46,11 +36,13 @@ export class PagemapReader implements PagemapSource {
   readonly #features: KernelFeatures
   readonly #dirtyBit: DirtyBit
   readonly #hugePages = HUGE_PAGE_BYTES / pageSize()
+  readonly seesMarkers: boolean
 
   constructor(tid: number, features: KernelFeatures, dirtyBit: DirtyBit) {
     this.#tid = tid
     this.#fd = openSync(`/proc/${String(tid)}/pagemap`, 'r')
     this.#features = features
+    this.seesMarkers = features.zeroPfn !== undefined
     this.#dirtyBit = dirtyBit
   }
 
@@ -77,6 +69,10 @@ export class PagemapReader implements PagemapSource {
       guard: (high & HIGH.guard) !== 0,
       softDirty: this.#features.softDirty ? (high & HIGH.softDirty) !== 0 : undefined,
     }
+  }
+
+  siftMarkers(from: number, to: number, use: SpanUse): void {
+    siftMarkers(this.#fd, from, to, use)
   }
 
   close(): void {

@@ -11,6 +11,7 @@ import {
 import { PAGE_IS } from './abi.js'
 import type { KernelFeatures } from './features.js'
 import type { PageFacts, PagemapSource } from './pagemap-source.js'
+import type { SpanUse } from './pte-markers.js'
 import { ScanIoctl } from './scan-ioctl.js'
 
 /** Categories that tell whether a page was written. */
@@ -31,10 +32,12 @@ export class PagemapScanner implements PagemapSource {
    * memory of the process's own it would be taken for unchanged, and bring back what was discarded.
    */
   readonly #doubtful: number
+  readonly seesMarkers: boolean
 
   constructor(tid: number, features: KernelFeatures, dirtyBit: DirtyBit) {
     this.#ioctl = new ScanIoctl(tid)
     this.#features = features
+    this.seesMarkers = features.zeroPfn !== undefined
     this.#dirtyBit = dirtyBit
     this.#doubtful = dirtyBit === 'soft-dirty' && !features.hugeZeroCategory ? PAGE_IS.HUGE : 0
   }
@@ -74,6 +77,10 @@ export class PagemapScanner implements PagemapSource {
       guard: (categories & guard) !== 0,
       softDirty: dirty === 0 ? undefined : (categories & dirty) !== 0,
     }
+  }
+
+  siftMarkers(from: number, to: number, use: SpanUse): void {
+    this.#ioctl.siftMarkers(from, to, use)
   }
 
   close(): void {

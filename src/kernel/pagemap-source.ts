@@ -5,6 +5,7 @@
  * runs over both. A source belongs to the thread that opened it.
  */
 import type { PageRanges } from '../core/page-ranges.js'
+import type { SpanUse } from './pte-markers.js'
 
 /** What the kernel says of one page. */
 export interface PageFacts {
@@ -30,6 +31,10 @@ export interface PagemapSource {
    * @returns the page to go on from: `to` when done, less where `out` is full
    */
   scan(from: number, to: number, storeClass: number, out: PageRanges): number
+  /** Whether {@link siftMarkers} may be called: without CAP_SYS_ADMIN a marker looks like a page in swap. */
+  readonly seesMarkers: boolean
+  /** Tells which of the pages [`from`, `to`), found to be swapped out, are markers: they hold nothing. */
+  siftMarkers(from: number, to: number, use: SpanUse): void
   /** What the kernel says of `page`. */
   describe(page: number): PageFacts
   close(): void

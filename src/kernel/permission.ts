@@ -4,7 +4,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { TidemarkError } from '../errors.js'
-import { readProcLink, readStat, readStatus } from './procfs.js'
+import { readProcLink, readProcText, readStat, readStatus } from './procfs.js'
 
 /** The `PERMISSION_DENIED` error for process `pid`, with the reason and a remedy. */
 export function permissionError(pid: number, cause?: unknown): TidemarkError {
@@ -35,6 +35,10 @@ function denialReason(pid: number): string {
   const capable = hasPtraceCapability()
   const scope = yamaScope()
   if (scope === 3) return 'Yama forbids it to everybody (kernel.yama.ptrace_scope is 3, until the next boot)'
+  // Before all ids and capabilities, which mean something else there.
+  if (isInOtherNamespace(pid)) {
+    return 'it is in another user namespace, in which you have no CAP_SYS_PTRACE; run as root outside of it'
+  }
   if (!capable) {
     const uids = idsOf(pid, 'Uid')
     const own = process.geteuid?.() ?? -1
@@ -57,13 +61,20 @@ function denialReason(pid: number): string {
       return 'Yama lets you trace your descendants only (kernel.yama.ptrace_scope is 1); run as root, or let the process call prctl(PR_SET_PTRACER, ...)'
     }
   }
-  const theirs = readProcLink(`/proc/${String(pid)}/ns/user`)
-  if (theirs === undefined || theirs !== readProcLink('/proc/self/ns/user')) {
-    return 'it is in another user namespace, in which you have no CAP_SYS_PTRACE; run as root outside of it'
-  }
   return capable
     ? 'a security module (SELinux, AppArmor, ...) or seccomp forbids it'
     : 'you have no CAP_SYS_PTRACE; run as root'
+}
+
+/**
+ * Whether the process is in another user namespace than we are. The link that names it is hidden where we may not trace;
+ * then the map of its ids tells, which reads the same only for members of our own. source: user_namespaces(7)
+ */
+function isInOtherNamespace(pid: number): boolean {
+  const theirs = readProcLink(`/proc/${String(pid)}/ns/user`)
+  if (theirs !== undefined) return theirs !== readProcLink('/proc/self/ns/user')
+  const map = readProcText(`/proc/${String(pid)}/uid_map`)
+  return map !== undefined && map !== readProcText('/proc/self/uid_map')
 }
 
 /** Real, effective and saved ids of a process. */

@@ -8,6 +8,7 @@ import { PAGE_IS, PAGEMAP_SCAN, PM_SCAN_ARG as ARG, PM_SCAN_ARG_BYTES } from './
 import { addressOf, errno, ESRCH, ioctl, syscallError } from './libc.js'
 import { pageSize } from './page-size.js'
 import { targetDied } from './procfs.js'
+import { siftMarkers, type SpanUse } from './pte-markers.js'
 
 const REGIONS = 16_384
 const WORDS_PER_REGION = 6
@@ -92,6 +93,11 @@ export class ScanIoctl {
   /** Categories of region `index`. */
   categories(index: number): number {
     return regions[index * WORDS_PER_REGION + 4] ?? 0
+  }
+
+  /** Tells markers from what is swapped out, see {@link siftMarkers}. */
+  siftMarkers(from: number, to: number, use: SpanUse): void {
+    siftMarkers(this.#fd, from, to, use)
   }
 
   close(): void {

@@ -188,11 +188,11 @@ function liveThread(pid: number, stat: ProcessStat): number {
   })
 }
 
-/** Refuses where any thread is traced: a tracer may have taken one alone. */
-function refuseTraced(pid: number): void {
+/** Throws `ALREADY_TRACED` where any thread has a tracer other than us: it may have taken one alone. */
+export function refuseTraced(pid: number): void {
   for (const tid of listThreads(pid)) {
     const tracer = Number(readStatus(pid, tid)?.get('TracerPid') ?? 0)
-    if (tracer === 0) continue
+    if (tracer === 0 || Number(readStatus(tracer)?.get('Tgid')) === process.pid) continue
     throw new TidemarkError(
       'ALREADY_TRACED',
       `process ${String(pid)} is traced by process ${String(tracer)} (${readStat(tracer)?.comm ?? '?'}); end that first`,

@@ -66,6 +66,7 @@ function runScan(job: ScanJob, control: Int32Array): Partial<JobReport> {
       scanner.scan(shard)
       pieces++
     }
+    scanner.finish()
     const { pages, unreadable, slotlessChunks, guards } = scanner
     return { pieces, pages, unreadable, slotlessChunks, guards }
   } finally {

@@ -15,7 +15,10 @@ import {
   type PageRanges,
 } from '../core/page-ranges.js'
 import { firstSegmentAfter, SEGMENT_CLASS } from '../core/segments.js'
+import { swaplessWatched } from '../kernel/maps-text.js'
+import { pageSize } from '../kernel/page-size.js'
 import type { PagemapSource } from '../kernel/pagemap-source.js'
+import { readProc } from '../kernel/procfs.js'
 import type { TargetMemory } from '../kernel/target-memory.js'
 import type { ScanJob } from './jobs.js'
 
@@ -24,6 +27,18 @@ const RANGES_PER_CALL = 16_384
 /** Ranges of the last call. One for all jobs of a thread. */
 const ranges: PageRanges = allocateRanges(RANGES_PER_CALL)
 
+/** In which a page that was on its way from one frame to another has arrived. */
+const MIGRATION_MS = 10
+
+const pause = new Int32Array(new SharedArrayBuffer(4))
+
+/** Pages that look swapped out and may be markers. */
+interface Doubtful {
+  readonly start: number
+  readonly end: number
+  readonly storeClass: number
+}
+
 /** Scans shards of one job on one thread. */
 export class ShardScanner {
   readonly #job: ScanJob
@@ -31,6 +46,7 @@ export class ShardScanner {
   readonly #memory: TargetMemory
   /** Index in the directory of the chunk that was marked last: the next one is mostly it, or the one after. */
   #chunk = 0
+  readonly #doubtful: Doubtful[] = []
   pages = 0
   /** Numbers of pages that are there but cannot be read. */
   readonly unreadable: number[] = []
@@ -58,6 +74,33 @@ export class ShardScanner {
   }
 
   /**
+   * Marks what looked swapped out and was left in doubt: a page in swap, a marker, or a page on its way to another frame,
+   * which arrives soon. Called once, after the last shard.
+   */
+  finish(): void {
+    if (this.#doubtful.length === 0) return
+    if (this.#job.frozen) Atomics.wait(pause, 0, 0, MIGRATION_MS)
+    const rows: { readonly start: number; readonly end: number; readonly flags: number }[] = []
+    for (const doubtful of this.#doubtful)
+      this.#rescan(doubtful, (start, end, flags) => rows.push({ start, end, flags }))
+    // Read after the last look: what went to swap before that is counted here.
+    const smaps = readProc(`/proc/${String(this.#job.tid)}/smaps`) ?? Buffer.alloc(0)
+    const watched = swaplessWatched(smaps, pageSize())
+    rows.sort((a, b) => a.start - b.start)
+    let index = 0
+    for (const { start, end, flags } of rows) {
+      for (let at = start; at < end;) {
+        while (index < watched.length && (watched[index + 1] ?? 0) <= at) index += 2
+        const markers = Math.min(end, Math.max(at, watched[index] ?? end))
+        const stop = Math.min(end, watched[index + 1] ?? end)
+        this.#markSwapped(at, markers, flags)
+        this.#markChanged(markers, stop)
+        at = stop
+      }
+    }
+  }
+
+  /**
    * First page and end of shard `index`. In a job that covers everything it reaches to where the next one
    * begins, so that each page of the address space, slot or no slot, is looked at by exactly one shard.
    */
@@ -81,14 +124,45 @@ export class ShardScanner {
         const start = ranges.startPage[row] ?? 0
         const end = ranges.endPage[row] ?? 0
         if ((flags & RANGE_GUARD) !== 0) this.#noteGuard(start, end)
-        else if (this.#job.frozen && (flags & RANGE_SWAPPED) !== 0) this.#markReadable(start, end, flags)
+        else if ((flags & RANGE_SWAPPED) !== 0) this.#sift(start, end, flags, storeClass)
         else this.#mark(start, end, flags)
       }
     }
   }
 
-  /** Marks the pages of [`start`, `end`) that can be read. */
-  #markReadable(start: number, end: number, flags: number): void {
+  /** Marks what looks swapped out, but for markers; where the kernel does not tell them apart, that is left for the end. */
+  #sift(start: number, end: number, flags: number, storeClass: number): void {
+    if (!this.#source.seesMarkers) {
+      this.#doubtful.push({ start, end, storeClass })
+      return
+    }
+    this.#source.siftMarkers(start, end, (from, to, areMarkers) => {
+      if (areMarkers) this.#markChanged(from, to)
+      else this.#markSwapped(from, to, flags)
+    })
+  }
+
+  /** Marks those of the pages that look swapped out, but come back from a second look some time later. */
+  #rescan(
+    { start, end, storeClass }: Doubtful,
+    still: (start: number, end: number, flags: number) => void,
+  ): void {
+    for (let at = start; at < end;) {
+      at = this.#source.scan(at, end, storeClass, ranges)
+      for (let row = 0; row < ranges.count; row++) {
+        const flags = ranges.flags[row] ?? 0
+        const use = (flags & RANGE_SWAPPED) === 0 ? this.#mark.bind(this) : still
+        use(ranges.startPage[row] ?? 0, ranges.endPage[row] ?? 0, flags)
+      }
+    }
+  }
+
+  /** Marks pages in swap. While the target stands each is read, since some cannot be: guard pages, poisoned ones. */
+  #markSwapped(start: number, end: number, flags: number): void {
+    if (!this.#job.frozen) {
+      this.#mark(start, end, flags)
+      return
+    }
     for (let page = start; page < end; page++) {
       if (this.#memory.isReadable(page)) this.#mark(page, page + 1, flags)
       else {

@@ -47,6 +47,20 @@ describe('a bad value of', () => {
   })
 })
 
+describe('a command line that asks for JSON', () => {
+  it.each([
+    [['--json'], true],
+    [['--json=true'], true],
+    [['--json=false'], false],
+    [['--json', '--no-json'], false],
+    [['--no-json', '--json'], true],
+  ])('gets its error so, and no other: %j', async (words, isJson) => {
+    const run = await runTool(['dump', '-t', '0', '-D', '/nonexistent', ...words])
+    if (isJson) expectJsonError(run, 'BAD_OPTION')
+    else expectError(run, 'BAD_OPTION')
+  })
+})
+
 describe('a command line that makes no sense is refused', () => {
   it.each([
     [

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
@@ -5,7 +6,7 @@ import { isFacts, listFact, numberFact, objectsFact, parseFacts, stringFact } fr
 import { hasSoftDirty, kernelAtLeast } from '../support/privileges.js'
 import { expectError, expectJsonError } from '../support/refusals.js'
 import { dumpResult, runDump } from '../support/snapshots.js'
-import { runTool, withTempDir } from '../support/tool.js'
+import { runTool, TOOL_PATH, withTempDir } from '../support/tool.js'
 import { expectUnharmed } from '../support/unharmed.js'
 import { withVictim } from '../support/victim.js'
 
@@ -24,7 +25,8 @@ describe('tidemark dump', () => {
         expect(lines[0]).toContain(join(directory, 'images'))
         expect(lines[1]).toMatch(/^frozen .*seize .*scan .*capture/)
         expect(lines[2]).toMatch(/^wall /)
-        expect(lines).toHaveLength(3)
+        expect(lines[3]).toMatch(/^captured by /)
+        expect(lines).toHaveLength(4)
         expect(run.stdout).not.toMatch(TERMINAL_CODES)
       })
     })
@@ -94,7 +96,7 @@ describe('tidemark dump', () => {
           await runDump(pid, join(directory, 'quiet'), ['-o', log]),
           'IMAGES_DIR_IN_USE',
         )
-        expect(readFileSync(log, 'utf8')).toContain(line.replace('tidemark: IMAGES_DIR_IN_USE: ', ''))
+        expect(readFileSync(log, 'utf8')).toBe(`${line.replace('tidemark: ', '')}\n`)
       })
     })
   })
@@ -103,17 +105,24 @@ describe('tidemark dump', () => {
     await withTempDir(async (directory) => {
       await withVictim('hard', [], async (victim) => {
         const images = join(directory, 'images')
-        const run = await runDump(victim.pid, images, ['--json'])
+        const log = join(directory, 'log')
+        const run = await runDump(victim.pid, images, ['--json', '-o', log])
         const result = parseFacts(run.stdout)
         expect(result.complete).toBe(false)
         const warnings = listFact(result, 'warnings').map(String)
         expect(run.stderr).toBe(warnings.map((warning) => `tidemark: warning: ${warning}\n`).join(''))
+        for (const warning of warnings) expect(readFileSync(log, 'utf8')).toContain(`warning: ${warning}\n`)
         for (const word of ['shared anonymous', 'memfd', 'System V', 'deleted']) {
           expect(warnings.some((warning) => warning.includes(word))).toBe(true)
         }
         const marker = parseFacts(readFileSync(join(images, 'tidemark.json'), 'utf8'))
         expect([marker.complete, marker.warnings]).toEqual([false, warnings])
-        expect(listFact(marker, 'missing')).toHaveLength(listFact(result, 'missing').length)
+        const missing = objectsFact(marker, 'missing')
+        expect(missing).toHaveLength(listFact(result, 'missing').length)
+        // Of the 32 pages of the victim's mapping of a deleted file nine are changed, and so stored.
+        const gone = missing.filter(({ reason }) => reason === 'deleted-file')
+        expect(gone.map(({ pages }) => pages)).toEqual([23])
+        expect(Number(gone[0]?.end) - Number(gone[0]?.start)).toBe(32 * 4096)
 
         const strict = join(directory, 'strict')
         expectError(await runDump(victim.pid, strict, ['--require-complete']), 'INCOMPLETE')
@@ -144,6 +153,18 @@ describe('tidemark dump', () => {
         const shown = await runTool(['show', images])
         expect(shown.stdout).toMatch(new RegExp(`^warning: .*children.*\\b${child}\\b`, 'm'))
       })
+    })
+  })
+})
+
+describe('tidemark dump whose messages nobody reads', () => {
+  it('ends with the status of its error', async () => {
+    await withTempDir((directory) => {
+      const words = [process.execPath, TOOL_PATH, 'dump', '-t', '0', '-D', join(directory, 'images')]
+      const line = '{ "$@" >/dev/null; echo $? >"$dir/status"; } 2>&1 | :'
+      spawnSync('sh', ['-c', `dir=$1; shift; ${line}`, 'sh', directory, ...words])
+      expect(readFileSync(join(directory, 'status'), 'utf8')).toBe('2\n')
+      return Promise.resolve()
     })
   })
 })

@@ -84,6 +84,7 @@ describe('tidemark explain', () => {
       const bytes = readOrNothing(page)
       expect(found.bytes).toBe(found.stored === true ? bytes?.subarray(0, 16).toString('hex') : undefined)
     }
+    expect([stored.vma, stored.fate]).toEqual([live.vma, live.fate])
     expect(stored.run).toEqual(live.run)
     expect(stored.pagesOffset).toEqual(live.pagesOffset)
     expect(stored.entry).toEqual(live.entry)
@@ -93,6 +94,15 @@ describe('tidemark explain', () => {
       const inFile = readFileSync(join(images, 'pages-1.img')).subarray(offset, offset + PAGE)
       expect(inFile).toEqual(readProcessPage(victim.pid, page))
     }
+  })
+
+  it.each(['[heap]', '[stack]', '[vdso]'])('names %s alike, live and stored', async (path) => {
+    const line = readMapsLines(victim.pid).find((each) => each.path === path)
+    const vaddr = Number(`0x${line?.start ?? ''}`)
+    const live = await explain(['-t', String(victim.pid)], vaddr)
+    const stored = await explain([images], vaddr)
+    expect(stringFact(live, 'vma')).toMatch(path)
+    expect([stored.vma, stored.fate]).toEqual([live.vma, live.fate])
   })
 
   it('prints seven numbered facts', async () => {

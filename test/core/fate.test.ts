@@ -238,18 +238,23 @@ describe('what a snapshot lacks', () => {
     const vmas = [
       vmaOfLine('10000-20000 rw-p 00000000 00:00 0'),
       vmaOfLine('20000-28000 rw-s 00000000 00:01 2057 /dev/zero (deleted)'),
-      vmaOfLine('30000-31000 rw-p 00000000 fe:00 9 /tmp/gone (deleted)'),
+      vmaOfLine('30000-34000 rw-p 00000000 fe:00 9 /tmp/gone (deleted)'),
       vmaOfLine('40000-41000 r--s 00000000 fe:00 9 /tmp/kept'),
       vmaOfLine('ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]'),
     ]
-    expect(missingRanges(vmas)).toEqual([
-      { reason: 'shared-anonymous', startPage: 0x20, pages: 8, path: '/dev/zero (deleted)' },
-      { reason: 'deleted-file', startPage: 0x30, pages: 1, path: '/tmp/gone (deleted)' },
-    ])
+    const shared = {
+      ...{ reason: 'shared-anonymous', path: '/dev/zero (deleted)' },
+      ...{ startPage: 0x20, endPage: 0x28, pages: 8 },
+    }
+    const gone = { reason: 'deleted-file', path: '/tmp/gone (deleted)', startPage: 0x30, endPage: 0x34 }
+    expect(missingRanges(vmas, () => 0)).toEqual([shared, { ...gone, pages: 4 }])
+    const stored = (count: number) => (start: number) => (start === 0x30 ? count : 0)
+    expect(missingRanges(vmas, stored(3))).toEqual([shared, { ...gone, pages: 1 }])
+    expect(missingRanges(vmas, stored(4))).toEqual([shared])
   })
 
   it('is nothing where everything is stored or in a file', () => {
-    expect(missingRanges([])).toEqual([])
-    expect(missingRanges([vmaOfLine('10000-20000 rw-p 00000000 00:00 0 [heap]')])).toEqual([])
+    expect(missingRanges([], () => 0)).toEqual([])
+    expect(missingRanges([vmaOfLine('10000-20000 rw-p 00000000 00:00 0 [heap]')], () => 0)).toEqual([])
   })
 })

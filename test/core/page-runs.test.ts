@@ -1,6 +1,13 @@
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
-import { countPages, mergeRuns, NO_RUNS, RunList, type PageRuns } from '../../src/core/page-runs.js'
+import {
+  countPages,
+  mergeRuns,
+  NO_RUNS,
+  pagesWithin,
+  RunList,
+  type PageRuns,
+} from '../../src/core/page-runs.js'
 import { listRuns, pagesOfRuns, runsOfPages, type Run } from './builders.js'
 
 /** Pieces in ascending order: pages left out before each, its length, and which of two lists it is for. */
@@ -31,6 +38,17 @@ describe('a list of runs', () => {
       fc.property(pieces, (list) => {
         const runs = list.map(({ run }) => run)
         expect(listRuns(collected(runs))).toEqual(runsOfPages(pagesOfRuns(runs)))
+      }),
+    )
+  })
+
+  it('tells how many pages of a range it has, as a walk over the pages does', () => {
+    fc.assert(
+      fc.property(pieces, fc.nat({ max: 900 }), fc.nat({ max: 900 }), (list, skipped, length) => {
+        const runs = list.map(({ run }) => run)
+        const start = Math.max(0, (runs[0]?.[0] ?? 0) - 20 + skipped)
+        const inside = pagesOfRuns(runs).filter((page) => page >= start && page < start + length)
+        expect(pagesWithin(collected(runs), start, start + length)).toBe(inside.length)
       }),
     )
   })

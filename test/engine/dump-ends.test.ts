@@ -213,7 +213,7 @@ describe('a target that becomes another program in mid-dump', () => {
 describe('a dump that takes too long', () => {
   it.each([
     ['stays in memory', []],
-    ['goes through to the disk', ['--max-memory', '0']],
+    ['goes through to the disk', ['--max-memory', '0', '--quiet']],
   ])('lets the target go when --max-frozen is over, where it %s', async (_, words) => {
     await withTempDir(async (directory) => {
       await withVictim('plain', BIG, async (big) => {
@@ -237,9 +237,14 @@ describe('an AbortSignal', () => {
     })
   })
 
-  it.each(['prepare', 'write'] as const)(
-    'aborted in the step "%s" ends the dump and leaves nothing',
-    async (step) => {
+  it.each([
+    ['prepare', false],
+    ['write', false],
+    ['publish', false],
+    ['publish', true],
+  ] as const)(
+    'aborted in the step "%s" ends the dump and leaves nothing, with sync: %s',
+    async (step, sync) => {
       await withTempDir(async (directory) => {
         const imagesDir = join(directory, 'images')
         const controller = new AbortController()
@@ -247,6 +252,7 @@ describe('an AbortSignal', () => {
         const call = dump({
           pid: victim.pid,
           imagesDir,
+          sync,
           signal: controller.signal,
           onProgress: (progress) => {
             seen.push(progress.step)
@@ -255,14 +261,14 @@ describe('an AbortSignal', () => {
           },
         })
         await expect(call).rejects.toMatchObject({ code: 'INTERRUPTED' })
-        expect(seen).not.toContain('publish')
+        expect(seen.at(-1)).toBe(step)
         expect(existsSync(imagesDir)).toBe(false)
         await expectUnharmed(victim)
       })
     },
   )
 
-  it('aborted in the step "publish" ends the dump with all or nothing', async () => {
+  it('aborted while files are synced ends the dump with all or nothing', async () => {
     await withTempDir(async (directory) => {
       const imagesDir = join(directory, 'images')
       const controller = new AbortController()
@@ -271,7 +277,8 @@ describe('an AbortSignal', () => {
         imagesDir,
         signal: controller.signal,
         onProgress: ({ step }) => {
-          if (step === 'publish') controller.abort()
+          // Heard when the first file is on the disk, or later.
+          if (step === 'publish') setImmediate(() => controller.abort())
         },
       }).then(
         () => 'done',

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { dump } from '../../src/index.js'
@@ -9,7 +9,8 @@ import { taskStates, waitUntil } from '../support/processes.js'
 import { expectError, expectRefused } from '../support/refusals.js'
 import { startShellTool, withShell } from '../support/shell.js'
 import { dumpWords } from '../support/snapshots.js'
-import { startProgram, TOOL_PATH, withTempDir } from '../support/tool.js'
+import { TOOL_PATH, withTempDir } from '../support/tool.js'
+import { whileTraced } from '../support/tracer.js'
 import { expectRunning, expectUnharmed, isRunning, tracersOf } from '../support/unharmed.js'
 import { startVictim, type Victim, withVictim } from '../support/victim.js'
 
@@ -114,7 +115,9 @@ describe('a dump is refused', () => {
   it('of a process whose memory another one shares, and both run on', async () => {
     await withVictim('shared-mm', [], async (victim) => {
       const other = numberFact(victim.facts, 'otherPid')
-      expect(await expectRefused(victim.pid, 'SHARED_MM')).toContain(`process ${String(other)}`)
+      const line = await expectRefused(victim.pid, 'SHARED_MM')
+      expect(line).toContain(`process ${String(other)}`)
+      expect(line).not.toContain('end it')
       await expectUnharmed(victim)
       await expectRunning(other)
     })
@@ -122,29 +125,6 @@ describe('a dump is refused', () => {
 })
 
 describe('a dump of a traced process is refused, and the tracer named,', () => {
-  /** Runs `use` while another process traces thread `tid` of the victim. */
-  async function whileTraced(tid: number, use: (tracer: number) => Promise<void>): Promise<void> {
-    await withTempDir(async (directory) => {
-      const program = join(directory, 'tracer.mjs')
-      const libc = new URL('../../src/kernel/libc.js', import.meta.url).href
-      const seize = '0x4206'
-      writeFileSync(
-        program,
-        `import { ptrace } from ${JSON.stringify(libc)}
-         console.log(ptrace(${seize}, ${String(tid)}, 0, 0) === 0 ? 'traced' : 'failed')
-         setInterval(() => {}, 1e6)`,
-      )
-      const tracer = startProgram(program, [])
-      try {
-        expect(await tracer.output(/traced|failed/)).toBe('traced')
-        await use(tracer.pid)
-      } finally {
-        tracer.kill('SIGKILL')
-        await tracer.finished
-      }
-    })
-  }
-
   it.each([
     ['all of it', (victim: Victim) => victim.pid],
     ['one thread', ({ pid }: Victim) => [...taskStates(pid).keys()].find((tid) => tid !== pid) ?? 0],

@@ -1,15 +1,18 @@
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
+import { takeSnapshot } from '../../src/engine/dump.js'
 import { withFrozenTarget } from '../../src/engine/freeze-target.js'
 import { Freezer } from '../../src/engine/freezer.js'
 import { settle, type DumpSettings } from '../../src/engine/options.js'
+import { sharedMemory } from '../../src/kernel/mm-sharing.js'
 import { numberFact } from '../support/facts.js'
 import { isRoot, itIf } from '../support/privileges.js'
 import { isStopped, suspend, taskStates, waitUntil } from '../support/processes.js'
 import { expectError } from '../support/refusals.js'
 import { dumpResult, expectSameMemory, runDump } from '../support/snapshots.js'
 import { withTempDir } from '../support/tool.js'
+import { whileTraced } from '../support/tracer.js'
 import { expectRunning, expectUnharmed, tracersOf } from '../support/unharmed.js'
 import { type Victim, withVictim } from '../support/victim.js'
 
@@ -130,10 +133,63 @@ describe('a target that does not come to a stand', () => {
     await withTempDir(async (directory) => {
       await withVictim('shared-mm', ['--vfork'], async (victim) => {
         const images = join(directory, 'images')
-        expectError(await runDump(victim.pid, images), 'SHARED_MM')
+        const line = expectError(await runDump(victim.pid, images, ['--timeout', '0.4']), 'SHARED_MM')
+        expect(line).toContain('try again')
+        expect(line).not.toContain('end it')
         expect(existsSync(images)).toBe(false)
         await expectStillGoing(victim)
       })
+    })
+  })
+
+  it('since a thread is in vfork is waited for', async () => {
+    await withTempDir(async (directory) => {
+      await withVictim('shared-mm', ['--vfork'], async (victim) => {
+        let released: Promise<unknown> = Promise.resolve()
+        const imagesDir = join(directory, 'images')
+        const result = await takeSnapshot({
+          ...settingsFor(victim.pid, { imagesDir, capture: 'copy', sync: false }),
+          onStep: (step) => {
+            if (step === 'staging ready') released = victim.request('release')
+          },
+        })
+        await released
+        expect(result.complete).toBe(true)
+        await expectUnharmed(victim)
+      })
+    })
+  })
+
+  it('since a tracer has come meanwhile is refused, and the tracer named', async () => {
+    await withVictim('threads', ['--threads', '2'], async (victim) => {
+      const other = [...taskStates(victim.pid).keys()].find((tid) => tid !== victim.pid) ?? 0
+      const first = await Freezer.start()
+      await whileTraced(other, async (tracer) => {
+        const call = withFrozenTarget(settingsFor(victim.pid), first, undefined, () => undefined)
+        await expect(call).rejects.toMatchObject({
+          code: 'ALREADY_TRACED',
+          message: expect.stringContaining(`traced by process ${String(tracer)} `),
+        })
+      })
+      await expectUnharmed(victim)
+    })
+  })
+
+  it('since it shares its memory for a moment is tried again', async () => {
+    await withVictim('plain', [], async (victim) => {
+      const seen: number[] = []
+      const call = withFrozenTarget(
+        settingsFor(victim.pid),
+        await Freezer.start(),
+        undefined,
+        ({ tries }) => {
+          seen.push(tries)
+          throw sharedMemory(victim.pid, victim.pid)
+        },
+      )
+      await expect(call).rejects.toMatchObject({ code: 'SHARED_MM', details: { pid: victim.pid } })
+      expect(seen).toEqual([1, 2, 3])
+      await expectUnharmed(victim)
     })
   })
 

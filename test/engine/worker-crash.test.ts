@@ -64,3 +64,27 @@ describe('a thread of the tool that dies', () => {
     expect(run.status).toBe(run.stderr.includes('WORKER') ? 1 : 7)
   })
 })
+
+describe('a thread of the tool that the kernel holds', () => {
+  it('is given up, and the command ends without it', async () => {
+    const run = await dumpWithPreload(`
+      import { execFileSync } from 'node:child_process'
+      import { openSync, readSync } from 'node:fs'
+      let frozen = false
+      const receive = threads.receiveMessageOnPort
+      threads.receiveMessageOnPort = (port) => {
+        const received = receive(port)
+        const job = received?.message ?? {}
+        if (job.frozen) frozen = true
+        if (!threads.isMainThread && job.kind === 'copy' && frozen) {
+          // A pipe that nobody writes to.
+          execFileSync('mkfifo', [import.meta.filename + '.' + threads.threadId])
+          readSync(openSync(import.meta.filename + '.' + threads.threadId, 'r+'), Buffer.alloc(1))
+        }
+        return received
+      }
+      syncBuiltinESMExports()`)
+    expect(run.stderr).toMatch(/^tidemark: FROZEN_TOO_LONG: [^\n]+\n$/)
+    expect([run.status, run.signal]).toEqual([7, null])
+  })
+})

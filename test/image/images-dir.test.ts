@@ -82,6 +82,24 @@ describe('publishing', () => {
     })
   })
 
+  it.each([
+    [true, 2],
+    [false, 1],
+  ])('ends with nothing seen when it is told not to proceed, with sync: %s', async (sync, calls) => {
+    await inFolder(async (folder) => {
+      let left = calls
+      const proceed = (): void => {
+        left -= 1
+        if (left === 0) throw new Error('no more')
+      }
+      const images = staged(folder)
+      await expect(images.publish({ ...publishOptions(sync), proceed })).rejects.toThrow('no more')
+      expect(readdirSync(folder)).toEqual(['.tidemark-partial'])
+      expect(images.discard()).toEqual([])
+      expect(readdirSync(folder)).toEqual([])
+    })
+  })
+
   it('refuses to publish other files than were created, or without the marker', async () => {
     await inFolder(async (folder) => {
       const images = staged(join(folder, 'snap'))

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from '@jest/globals'
 import fc from 'fast-check'
 import { vmaPermissions, type Vma } from '../../src/core/vma.js'
-import { addVmFlags, parseMaps, reuseVmFlags } from '../../src/kernel/maps-text.js'
+import { addVmFlags, parseMaps, reuseVmFlags, swaplessWatched } from '../../src/kernel/maps-text.js'
 import { vmaOfLine } from '../core/builders.js'
 
 function parse(text: string, pageSize = 4096): Vma[] {
@@ -249,6 +249,24 @@ describe('adding flags', () => {
     expect(lines.length).toBeGreaterThan(20)
     const vmas = addVmFlags(parse(lines.join('\n')), smaps, 4096)
     expect(flagsOf(vmas)).toEqual(entries.map((entry) => (entry[2] ?? '').trim().split(' ')))
+  })
+})
+
+describe('watched VMAs without swap', () => {
+  it('are those with a flag of userfaultfd of which smaps counts nothing in swap', () => {
+    const entry = (start: number, swapKb: number, flags: string): string =>
+      `${start.toString(16)}000-${(start + 2).toString(16)}000 rw-p 00000000 00:00 0  /um uw\n` +
+      `Size: 8 kB\nSwap:  ${String(swapKb)} kB\nSwapPss: 0 kB\nVmFlags: rd wr ${flags}\n`
+    const text = [
+      entry(0x10, 0, 'um '),
+      entry(0x20, 4, 'uw '),
+      entry(0x30, 0, 'mr mw '),
+      entry(0x40, 0, 'uw sd '),
+      entry(0x50, 40, 'ui '),
+      entry(0x60, 0, 'ui'),
+    ]
+    expect(swaplessWatched(Buffer.from(text.join('')), 4096)).toEqual([0x10, 0x12, 0x40, 0x42, 0x60, 0x62])
+    expect(swaplessWatched(Buffer.from(''), 4096)).toEqual([])
   })
 })
 

@@ -1,10 +1,14 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from '@jest/globals'
 import { hasPtraceCapability, permissionError, yamaScope } from '../../src/kernel/permission.js'
 import { isRoot, itIf, NOBODY } from '../support/privileges.js'
 import { withVictim } from '../support/victim.js'
-import { asNobody, asOurselves } from './as-user.js'
+import { asNobody, asNobodyElsewhere, asOurselves } from './as-user.js'
 import { withNamedProcess } from './named-victim.js'
+
+/** Whether a user without rights may make a user namespace. */
+const canUnshare = isRoot && spawnSync('unshare', ['-U', 'true'], { uid: NOBODY, gid: NOBODY }).status === 0
 
 const itAsNobody = itIf(isRoot, 'only root can start a process of another user')
 
@@ -44,6 +48,24 @@ describe('why a process may not be traced', () => {
       { uid: NOBODY },
     )
   })
+
+  itIf(canUnshare, 'needs root, and user namespaces for everybody')(
+    'is that it is in another user namespace, whatever the ids look like there',
+    async () => {
+      for (const uid of [0, NOBODY]) {
+        await withVictim(
+          'plain',
+          [],
+          async ({ pid }) => {
+            expect(await asNobodyElsewhere(['open', pid])).toMatchObject({ code: 'EACCES' })
+            const { message } = await asNobodyElsewhere(['deny', pid])
+            expect(message).toMatch(/it is in another user namespace.*; run as root outside of it$/)
+          },
+          { uid },
+        )
+      }
+    },
+  )
 
   itAsNobody('is nothing of that for a process of the same user that it may trace', async () => {
     await withVictim(

@@ -1,6 +1,7 @@
 /**
  * Page numbers, as tests name them by what victims say.
  */
+import { readFileSync } from 'node:fs'
 import { pageContent } from '../victims/content.js'
 import { type Facts, listFact, numberFact } from './facts.js'
 import { pageSize } from './kernel-vmas.js'
@@ -36,4 +37,12 @@ export function pagesUnlike(pid: number, pages: readonly number[], seed: number)
   return withProcessPages(pid, (readPage) =>
     pages.filter((page) => !readPage(page).equals(pageContent(page, seed))),
   )
+}
+
+/** Resident KiB of the VMA of process `pid` that begins where `facts` name as `start`. */
+export function residentKib(pid: number, facts: Facts): number {
+  const address = (firstPage(facts) * pageSize()).toString(16)
+  const smaps = readFileSync(`/proc/${String(pid)}/smaps`, 'latin1')
+  const entry = smaps.slice(smaps.search(new RegExp(`^0*${address}-`, 'm')))
+  return Number(/^Rss:\s+(\d+) kB/m.exec(entry)?.[1])
 }

@@ -71,6 +71,7 @@ function scan(pid: number, options: ScanOptions): Scanned {
   try {
     const scanner = new ShardScanner(job, source, memory)
     for (const shard of order(Array.from({ length: shards.count }, (_, index) => index))) scanner.scan(shard)
+    scanner.finish()
     const { pages, unreadable, slotlessChunks, guards } = scanner
     const facts = { pages, unreadablePages: unreadable.length, slotlessChunks, guards }
     return { present: setPages(chunks, present), dirty: setPages(chunks, dirty), ...facts }
