@@ -116,7 +116,7 @@ export async function populateStaging(
 }
 
 /** Memory that must not be read while the process runs: a page may go at any time, and then the reader waits. */
-export function servedRanges(vmas: readonly Vma[]): PageRuns {
+function servedRanges(vmas: readonly Vma[]): PageRuns {
   const list = new RunList()
   for (const vma of vmas) if (isServed(vma)) list.add(vma.startPage, vmaPages(vma))
   return list.toRuns()
