@@ -223,8 +223,8 @@ function captureOrGiveUp(window: WindowInput, frozen: Frozen): Captured {
       expired: () => !freezer.holds,
       steadily: (work) => freezer.steadily(work),
       openUserfaultfd: () => freezer.openUserfaultfd(),
-      prepareFork: () => {
-        freezer.prepareFork()
+      prepareFork: (places) => {
+        freezer.prepareFork(places)
       },
       fork: () => freezer.fork(),
     })

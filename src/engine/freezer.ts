@@ -7,6 +7,7 @@ import { MessageChannel, receiveMessageOnPort, Worker, type MessagePort } from '
 import { errorFromData, messageOf, TidemarkError } from '../errors.js'
 import { allocateControl, FREEZER, FREEZER_STATE } from '../tasks/control.js'
 import { reapEndedThreads } from '../kernel/seize.js'
+import type { StubPlaces } from '../kernel/call-stub.js'
 import type { MadeFork } from '../kernel/fork.js'
 import type { FreezerMessage, Held, HoldOrder, HoldRequest, OrderResult } from '../tasks/hold-target.js'
 import { stuckThread, threadsEnd } from './stuck-threads.js'
@@ -106,8 +107,8 @@ export class Freezer {
   }
 
   /** Makes ready for {@link fork}: all that changes the target before it. Blocks and throws as {@link fork} does. */
-  prepareFork(): void {
-    this.#order({ kind: 'prepareFork' })
+  prepareFork(places: StubPlaces): void {
+    this.#order({ kind: 'prepareFork', places })
   }
 
   /**

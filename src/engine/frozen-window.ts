@@ -13,6 +13,7 @@ import { planDump, planPages, storedRuns, type DumpPlan } from '../core/plan.js'
 import { codeOf, messageOf, TidemarkError } from '../errors.js'
 import { monotonicMicros } from '../kernel/clock.js'
 import type { KernelFeatures } from '../kernel/features.js'
+import { stubPlaces, type StubPlaces } from '../kernel/call-stub.js'
 import type { MadeFork } from '../kernel/fork.js'
 import { newProcesses, refuseSharedMemory } from '../kernel/mm-sharing.js'
 import { pageSize } from '../kernel/page-size.js'
@@ -58,7 +59,7 @@ export interface WindowInput {
   /** Opens a userfaultfd inside the standing target. */
   readonly openUserfaultfd: () => number
   /** Makes the standing target ready to be forked. */
-  readonly prepareFork: () => void
+  readonly prepareFork: (places: StubPlaces) => void
   /** Forks it. */
   readonly fork: () => MadeFork
   /** Ends the fork, which has been read. */
@@ -110,7 +111,10 @@ export function captureFrozen(input: WindowInput): Captured {
   const prepareUs = lap()
   input.onStep('tracking begun')
   const isForked = input.capture.method === 'fork'
-  if (isForked) forkingFails(input, input.prepareFork)
+  if (isForked)
+    forkingFails(input, () => {
+      input.prepareFork(stubPlaces(space.vmas))
+    })
   const prepareForkUs = lap()
   const scanned = scanTarget({
     target,

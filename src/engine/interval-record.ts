@@ -38,6 +38,8 @@ export interface IntervalRecord {
   readonly snapshotId: string
   readonly state: TrackerState
   readonly canary: readonly CanaryPage[]
+  /** Whether the process has a place for a mark, which names that snapshot too. */
+  readonly marked: boolean
 }
 
 const VERSION = 1

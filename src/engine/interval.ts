@@ -8,6 +8,8 @@ import { buildSegments } from '../core/segments.js'
 import { shardsOfChunks } from '../core/shards.js'
 import { vmaPages, type Vma } from '../core/vma.js'
 import { isTidemarkError, TidemarkError } from '../errors.js'
+import { stubPlaces, type StubPlaces } from '../kernel/call-stub.js'
+import { markOf, readMark, writeMark } from '../kernel/interval-mark.js'
 import { probeKernel } from '../kernel/features.js'
 import { readBootId } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
@@ -54,7 +56,7 @@ export function findHolesIn(
   if (tracker === undefined || parent === undefined) return { ...none, fullBecause }
   // Bytes are compared later: now every page is taken.
   if (tracker.dirtyBit === 'all') return { ...none, fullBecause: '' }
-  const objection = intervalObjection(tracking, tracker, scanned, target)
+  const objection = intervalObjection(tracking, tracker, scanned, target, stubPlaces(vmas))
   if (objection !== '') return { ...none, fullBecause: objection }
   markUnwatched(scanned, vmas, [...tracking.pinnedBefore, ...pinned])
   const inParent = known?.chunks === scanned.chunks ? known.inParent : listedBits(scanned.chunks, parent)
@@ -67,7 +69,11 @@ function intervalObjection(
   tracker: Tracker,
   scanned: Scanned,
   target: TargetIdentity,
+  places: StubPlaces,
 ): string {
+  const { mark } = tracking
+  if (mark !== undefined && readMark(target.pid, target.tid, places) !== mark)
+    return 'a run of Tidemark that keeps its records elsewhere has dumped the process since'
   // Another run may have been quicker since the record was read first.
   if ((readRecord(target)?.snapshotId ?? '') !== tracking.intervalId)
     return 'another dump of this process was taken meanwhile'
@@ -121,11 +127,15 @@ export function beginInterval(input: IntervalInput, scanned: Scanned, vmas: read
   const canary = chooseCanary(tracker.name, vmas, scanned)
   const { pid, startTimeTicks, auxRandom, exe } = target
   const state = { ...tracker.state(), pinned }
+  const places = stubPlaces(vmas)
   writeRecord({
     bootId: readBootId(),
     ...{ pid, startTimeTicks, auxRandom, exe, snapshotId, state, canary },
     tracker: tracker.name,
+    marked: readMark(pid, target.tid, places) !== undefined,
   })
+  // The record first: killed in between, the next run finds it of no snapshot.
+  writeMark(pid, target.tid, places, markOf(snapshotId))
   forgetOpening(target)
   input.onStep('recorded')
   tracker.reset({

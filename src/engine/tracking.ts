@@ -6,6 +6,7 @@ import { TidemarkError } from '../errors.js'
 import { probeAsyncProtect } from '../kernel/async-protect.js'
 import { NO_DESCRIPTORS, surveyDescriptors, type OpenDescriptors } from '../kernel/descriptors.js'
 import { probeKernel } from '../kernel/features.js'
+import { markOf } from '../kernel/interval-mark.js'
 import { readProcText } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { contentTracker } from '../track/content.js'
@@ -27,6 +28,8 @@ export interface Tracking {
   readonly parent: Parent | undefined
   /** The snapshot that began the interval which ran when the parent was judged, by the record; empty where there was none. */
   readonly intervalId: string
+  /** Mark that must be found in the process for that; undefined where it has none. */
+  readonly mark: string | undefined
   /** Pattern that must be found dirty for that; undefined where the parent needs no proof (content), or is trusted. */
   readonly canary: readonly CanaryPage[] | undefined
   /** Why the dump is full though a parent was given; empty where it is not. */
@@ -45,6 +48,7 @@ export const UNTRACKED: Tracking = {
   why: '',
   parent: undefined,
   intervalId: '',
+  mark: undefined,
   canary: undefined,
   fullBecause: '',
   isAuto: false,
@@ -98,6 +102,7 @@ export function planTracking(
       why,
       parent: sound,
       intervalId: record?.snapshotId ?? '',
+      mark: record?.marked === true && name !== 'content' ? markOf(record.snapshotId) : undefined,
       canary: proven ? undefined : record?.canary,
       fullBecause,
       isAuto: settings.tracker === 'auto',

@@ -4,7 +4,7 @@
  * They lie in the dead end of the vdso: behind its section headers up to the end of its last page are zeros that
  * no program has a use for. Every target has them, whatever its libc, and in an executable page.
  *
- *   [vdso]  |ELF image | section headers |stub|pad| frame, if it fits         |
+ *   [vdso]  |ELF image | section headers |stub|mark|pad| frame, if it fits    |
  *                                         ▲ a multiple of 16   ▲ a multiple of 64
  *
  * The page becomes the target's own copy by the first write. The stub stays there; it is found again.
@@ -26,9 +26,22 @@ export interface AddressRange {
   readonly end: number
 }
 
+/** Where a target has its vdso and its main stack. */
+export interface StubPlaces {
+  readonly vdso: AddressRange | undefined
+  readonly stack: AddressRange | undefined
+}
+
+/** The places in a target with these VMAs. */
+export function stubPlaces(vmas: readonly Vma[]): StubPlaces {
+  return { vdso: rangeOf(vmas, '[vdso]'), stack: rangeOf(vmas, '[stack]') }
+}
+
 /** `syscall; mov $15, %rax; syscall; ud2`: a call, then rt_sigreturn, from which nothing comes back. */
 const STUB = Buffer.from([0x0f, 0x05, 0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05, 0x0f, 0x0b])
 const STUB_ALIGNMENT = 16
+/** See kernel/interval-mark. */
+const MARK_BYTES = 16
 const FRAME_ALIGNMENT = 64
 /** In Elf64_Ehdr: e_shoff, e_shentsize, e_shnum. */
 const ELF = { bytes: 64, magic: 0x464c457f, sectionsOffset: 0x28, sectionBytes: 0x3a, sectionCount: 0x3c }
@@ -39,7 +52,7 @@ const RED_ZONE = 128
 export class CallStub {
   readonly #pid: number
   readonly #fd: number
-  readonly #vmas: readonly Vma[]
+  readonly #places: StubPlaces
   readonly #tail: AddressRange
   /** Where the first frame ends at the latest. */
   #frameEnd: number
@@ -48,13 +61,12 @@ export class CallStub {
    * Changes nothing yet.
    *
    * @param tid - a live thread of process `pid`
+   * @param places - as they are now; read from maps, which takes long where there are many VMAs, if they are left out
    * @throws INJECTION_REFUSED where there is no vdso, no room in it, or somebody else's code
    */
-  constructor(pid: number, tid: number) {
+  constructor(pid: number, tid: number, places?: StubPlaces) {
     this.#pid = pid
-    const maps = readProc(`/proc/${String(tid)}/maps`)
-    if (maps === undefined) throw targetDied(pid)
-    this.#vmas = parseMaps(maps, pageSize())
+    this.#places = places ?? readPlaces(pid, tid)
     try {
       this.#fd = openSync(`/proc/${String(tid)}/mem`, 'r+')
     } catch (error) {
@@ -71,7 +83,7 @@ export class CallStub {
   }
 
   get #firstFrame(): number {
-    return Math.ceil((this.address + STUB_ALIGNMENT) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
+    return Math.ceil((this.address + STUB_ALIGNMENT + MARK_BYTES) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
   }
 
   /** Address of the stub's first `syscall`. */
@@ -82,6 +94,16 @@ export class CallStub {
   /** Whether an instruction pointer lies in the stub: such a thread is on its way to its frame. */
   contains(address: number): boolean {
     return address >= this.address && address < this.address + STUB_ALIGNMENT
+  }
+
+  /** The bytes behind the stub that tell which interval runs. */
+  readMark(): Buffer {
+    return this.read(this.address + STUB_ALIGNMENT, MARK_BYTES)
+  }
+
+  /** Sets them. */
+  writeMark(mark: Buffer): void {
+    this.write(this.address + STUB_ALIGNMENT, mark)
   }
 
   /** Writes the stub, unless an earlier run has. */
@@ -112,7 +134,7 @@ export class CallStub {
    * coroutines and alternate stacks are small pieces of the heap.
    */
   placeOnMainStack(stackPointer: number, byteLength: number): number | undefined {
-    const stack = rangeOf(this.#vmas, '[stack]')
+    const stack = this.#places.stack
     if (stack === undefined || stackPointer <= stack.start || stackPointer > stack.end) return undefined
     const start = Math.floor((stackPointer - RED_ZONE - byteLength) / FRAME_ALIGNMENT) * FRAME_ALIGNMENT
     return start >= stack.start ? start : undefined
@@ -142,7 +164,7 @@ export class CallStub {
   }
 
   #findTail(): AddressRange {
-    const vdso = rangeOf(this.#vmas, '[vdso]')
+    const vdso = this.#places.vdso
     if (vdso === undefined) throw injectionRefused(this.#pid, 'it has no vdso')
     const header = Buffer.alloc(ELF.bytes)
     const got = pread(this.#fd, header, header.length, vdso.start)
@@ -151,7 +173,8 @@ export class CallStub {
     const sections = header.readUInt16LE(ELF.sectionBytes) * header.readUInt16LE(ELF.sectionCount)
     const imageEnd = vdso.start + Number(header.readBigUInt64LE(ELF.sectionsOffset)) + sections
     const start = Math.ceil(imageEnd / STUB_ALIGNMENT) * STUB_ALIGNMENT
-    if (start + STUB_ALIGNMENT > vdso.end) throw injectionRefused(this.#pid, 'its vdso has no room left')
+    if (start + STUB_ALIGNMENT + MARK_BYTES > vdso.end)
+      throw injectionRefused(this.#pid, 'its vdso has no room left')
     const tail = { start, end: vdso.end }
     const there = this.#readTail(tail)
     if (!there.equals(STUB) && there.some((byte) => byte !== 0))
@@ -164,6 +187,12 @@ export class CallStub {
     pread(this.#fd, bytes, bytes.length, tail.start)
     return bytes
   }
+}
+
+function readPlaces(pid: number, tid: number): StubPlaces {
+  const maps = readProc(`/proc/${String(tid)}/maps`)
+  if (maps === undefined) throw targetDied(pid)
+  return stubPlaces(parseMaps(maps, pageSize()))
 }
 
 function rangeOf(vmas: readonly Vma[], path: string): AddressRange | undefined {

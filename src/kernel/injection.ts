@@ -33,7 +33,7 @@ export function openInjection(held: HeldThreads, options: InjectionOptions): Ope
   const [anyThread] = held.threads
   if (anyThread === undefined) throw targetDied(held.pid)
   refuseProcess(held)
-  const stub = new CallStub(held.pid, anyThread)
+  const stub = new CallStub(held.pid, anyThread, held.places)
   try {
     const childFrame = options.forks === true ? stub.reserveInVdso(BARE_FRAME_BYTES) : undefined
     const chosen = chooseThread(held, stub, options.onMainStack === true)

@@ -2,7 +2,7 @@
  * Which thread of a held target runs a system call for us: one that can be moved away from where it stands and put
  * back without its noticing. All is asked before anything is touched.
  */
-import type { CallStub } from './call-stub.js'
+import type { CallStub, StubPlaces } from './call-stub.js'
 import { PTRACE, SYS } from './abi.js'
 import { injectionRefused } from './injection-refused.js'
 import { addressOf, ptrace } from './libc.js'
@@ -17,6 +17,8 @@ export interface HeldThreads {
   readonly threads: readonly number[]
   /** Those that stand in a ptrace stop. */
   readonly traced: readonly number[]
+  /** Where stub and frames go, if that is known. */
+  readonly places?: StubPlaces
 }
 
 /** A thread, and where its frame goes. */

@@ -8,6 +8,7 @@ import { monotonicMicros } from '../kernel/clock.js'
 import { endFork, ForkMaker, type MadeFork, reapChildren } from '../kernel/fork.js'
 import { closeDescriptor, openUserfaultfd } from '../kernel/remote-descriptors.js'
 import { SeizedProcess } from '../kernel/seize.js'
+import type { StubPlaces } from '../kernel/call-stub.js'
 import type { HeldThreads } from '../kernel/thread-choice.js'
 import { FREEZER, FREEZER_STATE } from './control.js'
 
@@ -59,7 +60,7 @@ export interface HoldFailed {
 export type HoldOrder =
   | { readonly kind: 'openUserfaultfd' }
   | { readonly kind: 'closeDescriptor'; readonly fd: number }
-  | { readonly kind: 'prepareFork' }
+  | { readonly kind: 'prepareFork'; readonly places: StubPlaces }
   | { readonly kind: 'fork' }
   | { readonly kind: 'reapChildren'; readonly children: readonly number[] }
 
@@ -225,7 +226,7 @@ class OrderService {
         closeDescriptor(this.#target, order.fd, options)
         return {}
       case 'prepareFork':
-        this.#maker = new ForkMaker(this.#target, options)
+        this.#maker = new ForkMaker({ ...this.#target, places: order.places }, options)
         return {}
       case 'fork':
         return this.#fork()

@@ -92,6 +92,20 @@ function editManifest(folder: string, edit: (text: string) => string): void {
 describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linux 6.7')(
   'a dump is full',
   () => {
+    it('where a run with records of its own has reset the dirty bits', async () => {
+      await withFirst(async (scene) => {
+        const { victim, take } = scene
+        const name = readdirSync(runtimeDirectory()).find((file) => file.startsWith(`${String(victim.pid)}-`))
+        const record = join(runtimeDirectory(), name ?? '')
+        const before = readFileSync(record)
+        await take('elsewhere', { trackMem: true })
+        // As if that had been written to another directory. And every page is dirty, so that no canary can tell.
+        writeFileSync(record, before)
+        await victim.request('write 5000')
+        await expectFull(scene, '1', /keeps its records elsewhere/)
+      })
+    })
+
     it('not for what another process writes to its memory while it stands: the next increment has that', async () => {
       await withFirst(async ({ victim, folder, take }) => {
         const { pid } = victim
