@@ -1,3 +1,5 @@
+import { takeSnapshot } from '../../src/engine/dump.js'
+import { settle, type DumpStep } from '../../src/engine/options.js'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -41,6 +43,18 @@ async function withTmpfs(options: string, use: (mount: string) => Promise<void>)
       spawnSync('umount', [mount])
     }
   })
+}
+
+/** Leaves no room in the file system at `mount`. */
+function fillUp(mount: string): void {
+  for (let size = MEBIBYTE; size > 0; size = Math.floor(size / 16)) {
+    try {
+      for (let index = 0; ; index += 1)
+        writeFileSync(join(mount, `filler-${String(size)}-${String(index)}`), Buffer.alloc(size))
+    } catch {
+      // Not room for so much any more.
+    }
+  }
 }
 
 describe('an images directory', () => {
@@ -157,19 +171,17 @@ describe('a full disk', () => {
   })
 
   itIf(canMount, NO_MOUNT)('found out while the small images are written leaves nothing', async () => {
-    await withTempDir(async (directory) => {
-      await suspend(victim.pid)
-      const { bytesStored } = await dumpResult(victim.pid, join(directory, 'images'))
-      for (const words of [[], ['--max-memory', '0']]) {
-        await withTmpfs(`size=${String(bytesStored)}`, async (mount) => {
-          expectError(await runDump(victim.pid, join(mount, 'images'), words), 'WRITE_FAILED')
-          expect(readdirSync(mount)).toEqual([])
-        })
-      }
-      expect(isStopped(victim.pid)).toBe(true)
-      await resume(victim.pid)
-      await expectUnharmed(victim)
-    })
+    for (const capture of ['copy', 'fork'] as const) {
+      await withTmpfs(`size=${String(80 * MEBIBYTE)}`, async (mount) => {
+        const settings = settle({ pid: victim.pid, imagesDir: join(mount, 'images'), capture }, 'dump')
+        const onStep = (step: DumpStep): void => {
+          if (step === 'pages written') fillUp(mount)
+        }
+        await expect(takeSnapshot({ ...settings, onStep })).rejects.toMatchObject({ code: 'WRITE_FAILED' })
+        expect(existsSync(join(mount, 'images'))).toBe(false)
+        await expectUnharmed(victim)
+      })
+    }
   })
 
   itIf(canMount, NO_MOUNT)('that fills up between check and write leaves nothing', async () => {
@@ -177,12 +189,7 @@ describe('a full disk', () => {
       const images = join(mount, 'images')
       const run = startTool(dumpWords(victim.pid, images))
       await pauseWhen(() => existsSync(join(images, '.tidemark-partial/pages-1.img')), run)
-      const filler = Buffer.alloc(MEBIBYTE)
-      try {
-        for (let index = 0; ; index += 1) writeFileSync(join(mount, `filler-${String(index)}`), filler)
-      } catch {
-        // Full.
-      }
+      fillUp(mount)
       run.kill('SIGCONT')
       const ended = await run.finished
       expectError(ended, 'WRITE_FAILED')
@@ -193,13 +200,17 @@ describe('a full disk', () => {
 
   it.each([
     ['after the thaw', []],
-    ['while the target stands', ['--max-memory', '0']],
-    ['for what exceeds the memory', ['--max-memory', '4M', '--workers', '1']],
+    ['while the target stands', ['--max-memory', '0', '--capture', 'copy']],
+    ['for what exceeds the memory', ['--max-memory', '4M', '--workers', '1', '--capture', 'copy']],
+    ['while a fork is read', ['--capture', 'fork']],
   ])('or a limit on file sizes met %s leaves nothing, and the target runs', async (_, words) => {
     await withTempDir(async (directory) => {
       const images = join(directory, 'images')
       // In blocks of 512 bytes.
-      const run = startShellTool('ulimit -f 12288; exec "$@"', dumpWords(victim.pid, images, words))
+      const run = startShellTool(
+        'ulimit -f 12288; exec "$@"',
+        dumpWords(victim.pid, images, [...words, '--quiet']),
+      )
       expect(expectError(await run.finished, 'WRITE_FAILED')).toContain('EFBIG')
       expect(readdirSync(directory)).toEqual([])
       await expectUnharmed(victim)
