@@ -8,7 +8,7 @@
 import type { Vma } from '../core/vma.js'
 import { codeOf, TidemarkError } from '../errors.js'
 import {
-  isRingPath,
+  isPinningPath,
   registeredBuffers,
   resurveyDescriptors,
   type OpenDescriptors,
@@ -43,8 +43,8 @@ export function beginTracking(input: BeginInput, vmas: readonly Vma[]): readonly
   const { target, tracking, survey } = input
   const { tracker } = tracking
   if (tracker?.hasIntervals !== true) return []
-  const hasNewRings = countRings(vmas) !== countRings(survey.space.vmas)
-  const now = resurveyDescriptors(target.tid, tracking.descriptors, hasNewRings)
+  const hasOthers = countPinning(vmas) !== countPinning(survey.space.vmas)
+  const now = resurveyDescriptors(target.tid, tracking.descriptors, hasOthers)
   if (tracking.isAuto) refusePinning(target.pid, now, vmas)
   tracker.prepare({
     vmas,
@@ -88,8 +88,8 @@ export function closeLeft(target: TargetIdentity, close: CloseDescriptor): void 
   }
 }
 
-function countRings(vmas: readonly Vma[]): number {
-  return vmas.filter(({ path }) => isRingPath(path)).length
+function countPinning(vmas: readonly Vma[]): number {
+  return vmas.filter(({ path }) => isPinningPath(path)).length
 }
 
 function refusePinning(pid: number, { pinning }: OpenDescriptors, vmas: readonly Vma[]): void {

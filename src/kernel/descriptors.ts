@@ -82,21 +82,22 @@ export function surveyDescriptors(tid: number): OpenDescriptors {
 
 /**
  * The same again, while the process stands: of a process with many descriptors those of `before`, unless its maps show
- * that it has other io_urings now. (One that maps nothing is missed there.)
+ * that it has other devices now. (One that maps nothing is missed there.)
  *
- * @param hasNewRings - its maps show another number of rings than before
+ * @param hasOthers - its maps show another number of io_urings and devices than before
  */
 export function resurveyDescriptors(
   tid: number,
   before: OpenDescriptors,
-  hasNewRings: boolean,
+  hasOthers: boolean,
 ): OpenDescriptors {
-  return before.count <= FEW || hasNewRings ? surveyDescriptors(tid) : before
+  return before.count <= FEW || hasOthers ? surveyDescriptors(tid) : before
 }
 
-/** Whether a path in maps is that of an io_uring. */
-export function isRingPath(path: string): boolean {
-  return path === RING
+/** Whether a path in maps is that of something by which memory may be pinned. */
+export function isPinningPath(path: string): boolean {
+  if (!path.startsWith('anon_inode:') && !path.startsWith('/dev/')) return false
+  return DMA_TARGETS.some(([pattern]) => pattern.test(path))
 }
 
 /** The buffers that the io_urings `rings` of thread `tid` have pinned. source: io_uring/fdinfo.c */

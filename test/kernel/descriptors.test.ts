@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from '@jest/globals'
 import {
+  isPinningPath,
   listDescriptors,
   NO_DESCRIPTORS,
   registeredBuffers,
@@ -56,6 +57,24 @@ describe('the descriptors of a process', () => {
         [],
       ])
     })
+  })
+
+  it('may pin memory, by the paths that maps shows of them', () => {
+    const pinning = [
+      'anon_inode:[io_uring]',
+      '/dev/nvidia0',
+      '/dev/infiniband/uverbs0',
+      '/dev/dri/renderD128',
+    ]
+    const others = [
+      '',
+      '[heap]',
+      '/dev/zero (deleted)',
+      '/dev/shm/x',
+      'anon_inode:[perf_event]',
+      '/usr/lib/io_uring',
+    ]
+    expect([...pinning, ...others].filter(isPinningPath)).toEqual(pinning)
   })
 
   it('of an ordinary process pin nothing', async () => {
