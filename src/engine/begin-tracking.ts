@@ -8,7 +8,7 @@
 import type { Vma } from '../core/vma.js'
 import { codeOf, TidemarkError } from '../errors.js'
 import {
-  isPinningPath,
+  pinningName,
   registeredBuffers,
   resurveyDescriptors,
   type OpenDescriptors,
@@ -19,7 +19,7 @@ import type { PinnedRange } from '../track/tracker.js'
 import { readRecord, removeRecord } from './interval-record.js'
 import { forgetOpening, leftUserfaultfds, openOnNote, usesUserfaultfd } from './left-userfaultfds.js'
 import type { Survey } from './survey.js'
-import { AIO_PATH, pinningObstacle, type Tracking } from './tracking.js'
+import { pinningObstacle, type Tracking } from './tracking.js'
 
 /** What {@link beginTracking} needs of the window. */
 export interface BeginInput {
@@ -89,11 +89,10 @@ export function closeLeft(target: TargetIdentity, close: CloseDescriptor): void 
 }
 
 function countPinning(vmas: readonly Vma[]): number {
-  return vmas.filter(({ path }) => isPinningPath(path)).length
+  return vmas.filter(({ path }) => pinningName(path) !== undefined).length
 }
 
-function refusePinning(pid: number, { pinning }: OpenDescriptors, vmas: readonly Vma[]): void {
-  const hasAio = vmas.some(({ path }) => path.startsWith(AIO_PATH))
-  const obstacle = pinningObstacle(hasAio ? [...pinning, 'AIO'] : pinning)
+function refusePinning(pid: number, now: OpenDescriptors, vmas: readonly Vma[]): void {
+  const obstacle = pinningObstacle(now, vmas)
   if (obstacle !== '') throw new TidemarkError('TRACKER_UNAVAILABLE', obstacle, { pid })
 }

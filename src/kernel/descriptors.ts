@@ -36,6 +36,9 @@ export interface ByteRange {
 const RING = 'anon_inode:[io_uring]'
 const USERFAULTFD = 'anon_inode:[userfaultfd]'
 
+/** Path in maps of the ring of Linux AIO. source: fs/aio.c aio_private_file */
+const AIO_PATH = '/[aio]'
+
 const DMA_TARGETS: readonly (readonly [pattern: RegExp, name: string])[] = [
   [/^anon_inode:\[io_uring\]/, 'io_uring'],
   [/^\/dev\/infiniband\//, 'RDMA'],
@@ -69,7 +72,8 @@ export function surveyDescriptors(tid: number): OpenDescriptors {
   const all = listDescriptors(tid)
   const pinning = new Set<string>()
   for (const { target } of all) {
-    for (const [pattern, name] of DMA_TARGETS) if (pattern.test(target)) pinning.add(name)
+    const name = pinningName(target)
+    if (name !== undefined) pinning.add(name)
   }
   const numbers = (link: string): number[] => all.filter(({ target }) => target === link).map(({ fd }) => fd)
   return {
@@ -94,10 +98,11 @@ export function resurveyDescriptors(
   return before.count <= FEW || hasOthers ? surveyDescriptors(tid) : before
 }
 
-/** Whether a path in maps is that of something by which memory may be pinned. */
-export function isPinningPath(path: string): boolean {
-  if (!path.startsWith('anon_inode:') && !path.startsWith('/dev/')) return false
-  return DMA_TARGETS.some(([pattern]) => pattern.test(path))
+/** What may pin memory, by a link in /proc/TID/fd or a path in maps: a name for a message, or undefined. */
+export function pinningName(path: string): string | undefined {
+  if (path.startsWith(AIO_PATH)) return 'AIO'
+  if (!path.startsWith('anon_inode:') && !path.startsWith('/dev/')) return undefined
+  return DMA_TARGETS.find(([pattern]) => pattern.test(path))?.[1]
 }
 
 /** The buffers that the io_urings `rings` of thread `tid` have pinned. source: io_uring/fdinfo.c */

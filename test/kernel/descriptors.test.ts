@@ -2,9 +2,9 @@ import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from '@jest/globals'
 import {
-  isPinningPath,
   listDescriptors,
   NO_DESCRIPTORS,
+  pinningName,
   registeredBuffers,
   resurveyDescriptors,
   surveyDescriptors,
@@ -59,22 +59,24 @@ describe('the descriptors of a process', () => {
     })
   })
 
-  it('may pin memory, by the paths that maps shows of them', () => {
-    const pinning = [
-      'anon_inode:[io_uring]',
-      '/dev/nvidia0',
-      '/dev/infiniband/uverbs0',
-      '/dev/dri/renderD128',
-    ]
+  it('may pin memory, by their links and by the paths that maps shows of them', () => {
+    const names = {
+      'anon_inode:[io_uring]': 'io_uring',
+      '/dev/nvidia0': 'GPU',
+      '/dev/infiniband/uverbs0': 'RDMA',
+      '/dev/vfio/7': 'vfio',
+      '/[aio] (deleted)': 'AIO',
+    }
     const others = [
       '',
       '[heap]',
       '/dev/zero (deleted)',
       '/dev/shm/x',
       'anon_inode:[perf_event]',
-      '/usr/lib/io_uring',
+      '/lib/io_uring',
     ]
-    expect([...pinning, ...others].filter(isPinningPath)).toEqual(pinning)
+    for (const [path, name] of Object.entries(names)) expect([path, pinningName(path)]).toEqual([path, name])
+    expect(others.filter((path) => pinningName(path) !== undefined)).toEqual([])
   })
 
   it('of an ordinary process pin nothing', async () => {
