@@ -21,6 +21,11 @@ export interface AddressSpace {
   readonly segments: Segments
 }
 
+/** The VMAs of thread `tid`, without flags; none where it is gone. */
+export function readVmas(tid: number): Vma[] {
+  return parseMaps(readProc(`/proc/${String(tid)}/maps`) ?? Buffer.alloc(0), pageSize())
+}
+
 /** Reads maps and smaps. */
 export function readAddressSpace(target: TargetIdentity, features: KernelFeatures): AddressSpace {
   const mapsText = readMaps(target)

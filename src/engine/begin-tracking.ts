@@ -8,7 +8,7 @@
 import type { Vma } from '../core/vma.js'
 import { codeOf, TidemarkError } from '../errors.js'
 import {
-  isRingPath,
+  pinningName,
   registeredBuffers,
   resurveyDescriptors,
   type OpenDescriptors,
@@ -19,7 +19,7 @@ import type { PinnedRange } from '../track/tracker.js'
 import { readRecord, removeRecord } from './interval-record.js'
 import { forgetOpening, leftUserfaultfds, openOnNote, usesUserfaultfd } from './left-userfaultfds.js'
 import type { Survey } from './survey.js'
-import { AIO_PATH, pinningObstacle, type Tracking } from './tracking.js'
+import { pinningObstacle, type Tracking } from './tracking.js'
 
 /** What {@link beginTracking} needs of the window. */
 export interface BeginInput {
@@ -43,8 +43,8 @@ export function beginTracking(input: BeginInput, vmas: readonly Vma[]): readonly
   const { target, tracking, survey } = input
   const { tracker } = tracking
   if (tracker?.hasIntervals !== true) return []
-  const hasNewRings = countRings(vmas) !== countRings(survey.space.vmas)
-  const now = resurveyDescriptors(target.tid, tracking.descriptors, hasNewRings)
+  const hasOthers = countPinning(vmas) !== countPinning(survey.space.vmas)
+  const now = resurveyDescriptors(target.tid, tracking.descriptors, hasOthers)
   if (tracking.isAuto) refusePinning(target.pid, now, vmas)
   tracker.prepare({
     vmas,
@@ -88,12 +88,11 @@ export function closeLeft(target: TargetIdentity, close: CloseDescriptor): void 
   }
 }
 
-function countRings(vmas: readonly Vma[]): number {
-  return vmas.filter(({ path }) => isRingPath(path)).length
+function countPinning(vmas: readonly Vma[]): number {
+  return vmas.filter(({ path }) => pinningName(path) !== undefined).length
 }
 
-function refusePinning(pid: number, { pinning }: OpenDescriptors, vmas: readonly Vma[]): void {
-  const hasAio = vmas.some(({ path }) => path.startsWith(AIO_PATH))
-  const obstacle = pinningObstacle(hasAio ? [...pinning, 'AIO'] : pinning)
+function refusePinning(pid: number, now: OpenDescriptors, vmas: readonly Vma[]): void {
+  const obstacle = pinningObstacle(now, vmas)
   if (obstacle !== '') throw new TidemarkError('TRACKER_UNAVAILABLE', obstacle, { pid })
 }

@@ -2,17 +2,23 @@
  * Which tracker a dump uses, and whether its parent's pages may be left out: every reason against it makes the dump
  * full, and is told.
  */
+import type { Vma } from '../core/vma.js'
 import { TidemarkError } from '../errors.js'
 import { probeAsyncProtect } from '../kernel/async-protect.js'
-import { NO_DESCRIPTORS, surveyDescriptors, type OpenDescriptors } from '../kernel/descriptors.js'
+import {
+  NO_DESCRIPTORS,
+  pinningName,
+  surveyDescriptors,
+  type OpenDescriptors,
+} from '../kernel/descriptors.js'
 import { probeKernel } from '../kernel/features.js'
 import { markOf } from '../kernel/interval-mark.js'
-import { readProcText } from '../kernel/procfs.js'
 import type { TargetIdentity } from '../kernel/target.js'
 import { contentTracker } from '../track/content.js'
 import { softDirtyTracker } from '../track/soft-dirty.js'
 import { TRACKER_NAMES, type PinnedRange, type Tracker, type TrackerName } from '../track/tracker.js'
 import { uffdWpTracker } from '../track/uffd-wp.js'
+import { readVmas } from './address-space.js'
 import type { CanaryPage } from './canary.js'
 import { readRecord, type IntervalRecord } from './interval-record.js'
 import type { DumpSettings } from './options.js'
@@ -86,7 +92,12 @@ export function planTracking(
   const descriptors = surveyDescriptors(target.tid)
   try {
     const before = parent?.chain.links[0]?.manifest?.tracker ?? ''
-    const { name, why } = chooseTracker(settings, target, before, avoided || obstacle(target, descriptors))
+    const { name, why } = chooseTracker(
+      settings,
+      target,
+      before,
+      avoided || pinningObstacle(descriptors, readVmas(target.tid)),
+    )
     const fullBecause =
       typeof opened === 'string'
         ? opened
@@ -220,18 +231,13 @@ function works(name: TrackerName): boolean {
   }
 }
 
-/** What speaks against every tracker that needs the kernel's help; empty for nothing. */
-function obstacle(target: TargetIdentity, { pinning }: OpenDescriptors): string {
-  const hasAio = (readProcText(`/proc/${String(target.tid)}/maps`) ?? '').includes(` ${AIO_PATH}`)
-  return pinningObstacle(hasAio ? [...pinning, 'AIO'] : pinning)
-}
-
-/** Path in maps of the ring of Linux AIO. */
-export const AIO_PATH = '/[aio]'
-
-/** The same for what may have memory pinned, by its names; empty for none. */
-export function pinningObstacle(names: readonly string[]): string {
-  return names.length === 0 ? '' : `${names.join(', ')} may write to memory that no tracker watches`
+/**
+ * What speaks against every tracker that needs the kernel's help: memory that something may have pinned. By descriptors
+ * and by maps, since a ring that is mapped lives on when it is closed. Empty for nothing.
+ */
+export function pinningObstacle({ pinning }: OpenDescriptors, vmas: readonly Vma[]): string {
+  const names = new Set([...pinning, ...vmas.flatMap(({ path }) => pinningName(path) ?? [])])
+  return names.size === 0 ? '' : `${[...names].join(', ')} may write to memory that no tracker watches`
 }
 
 function openTracker(name: TrackerName, target: TargetIdentity, record: IntervalRecord | undefined): Tracker {

@@ -36,6 +36,9 @@ export interface ByteRange {
 const RING = 'anon_inode:[io_uring]'
 const USERFAULTFD = 'anon_inode:[userfaultfd]'
 
+/** Path in maps of the ring of Linux AIO. source: fs/aio.c aio_private_file */
+const AIO_PATH = '/[aio]'
+
 const DMA_TARGETS: readonly (readonly [pattern: RegExp, name: string])[] = [
   [/^anon_inode:\[io_uring\]/, 'io_uring'],
   [/^\/dev\/infiniband\//, 'RDMA'],
@@ -69,7 +72,8 @@ export function surveyDescriptors(tid: number): OpenDescriptors {
   const all = listDescriptors(tid)
   const pinning = new Set<string>()
   for (const { target } of all) {
-    for (const [pattern, name] of DMA_TARGETS) if (pattern.test(target)) pinning.add(name)
+    const name = pinningName(target)
+    if (name !== undefined) pinning.add(name)
   }
   const numbers = (link: string): number[] => all.filter(({ target }) => target === link).map(({ fd }) => fd)
   return {
@@ -82,21 +86,23 @@ export function surveyDescriptors(tid: number): OpenDescriptors {
 
 /**
  * The same again, while the process stands: of a process with many descriptors those of `before`, unless its maps show
- * that it has other io_urings now. (One that maps nothing is missed there.)
+ * that it has other devices now. (One that maps nothing is missed there.)
  *
- * @param hasNewRings - its maps show another number of rings than before
+ * @param hasOthers - its maps show another number of io_urings and devices than before
  */
 export function resurveyDescriptors(
   tid: number,
   before: OpenDescriptors,
-  hasNewRings: boolean,
+  hasOthers: boolean,
 ): OpenDescriptors {
-  return before.count <= FEW || hasNewRings ? surveyDescriptors(tid) : before
+  return before.count <= FEW || hasOthers ? surveyDescriptors(tid) : before
 }
 
-/** Whether a path in maps is that of an io_uring. */
-export function isRingPath(path: string): boolean {
-  return path === RING
+/** What may pin memory, by a link in /proc/TID/fd or a path in maps: a name for a message, or undefined. */
+export function pinningName(path: string): string | undefined {
+  if (path.startsWith(AIO_PATH)) return 'AIO'
+  if (!path.startsWith('anon_inode:') && !path.startsWith('/dev/')) return undefined
+  return DMA_TARGETS.find(([pattern]) => pattern.test(path))?.[1]
 }
 
 /** The buffers that the io_urings `rings` of thread `tid` have pinned. source: io_uring/fdinfo.c */

@@ -23,9 +23,9 @@ function hasRing(pid: number): boolean {
 }
 
 describeIf(works, `${NO_KERNEL_USER} and a tracker`)('an increment of a process with an io_uring', () => {
-  it.each(['unregister', 'close'])(
+  it.each([['unregister'], ['close', 'unmap']])(
     'holds what was read past the page tables before the buffers went: %s',
-    async (end) => {
+    async (...ends) => {
       await withTempDir(async (folder) => {
         await run([], async ({ pid, request }) => {
           const take = (name: string, parent?: string): Promise<DumpResult> =>
@@ -36,14 +36,15 @@ describeIf(works, `${NO_KERNEL_USER} and a tracker`)('an increment of a process 
           await request('ring')
           await take('1')
           await request('read')
-          await request(end)
+          for (const end of ends) await request(end)
           const second = await take('2', '1')
           expect(expectChainEqualsProcess(join(folder, '2'), pid).holes).toBeGreaterThan(100)
           sendSignal(pid, 'SIGCONT')
           // They were pinned when the first interval began, not when the second did; of the canary the pages differ.
+          // Soft-dirty bits of pinned pages stay by themselves, and it takes time until they are let go.
           const third = await take('3', '2')
           expect(expectChainEqualsProcess(join(folder, '3'), pid).holes).toBeGreaterThan(100)
-          expect(second.pagesStored - third.pagesStored).toBeGreaterThan(40)
+          if (tracker === 'uffd-wp') expect(second.pagesStored - third.pagesStored).toBeGreaterThan(40)
           sendSignal(pid, 'SIGCONT')
         })
       })
@@ -68,6 +69,23 @@ describeIf(works, `${NO_KERNEL_USER} and a tracker`)('an increment of a process 
         })
         expect((await request('ping')).pong).toBe(true)
         expectUntracked(pid)
+      })
+    })
+  })
+
+  it('is left to content by auto where the ring is closed but mapped', async () => {
+    await withTempDir(async (folder) => {
+      await run([], async ({ pid, request }) => {
+        await request('ring')
+        await request('close')
+        const take = (name: string): Promise<DumpResult> =>
+          dump({ pid, imagesDir: join(folder, name), trackMem: true, sync: false })
+        expect((await take('1')).tracker).toEqual({
+          name: 'content',
+          why: expect.stringContaining('io_uring may write'),
+        })
+        await request('unmap')
+        expect((await take('2')).tracker?.name).toBe(tracker)
       })
     })
   })

@@ -18,7 +18,7 @@ import {
 import { describeIf, kernelAtLeast } from '../support/privileges.js'
 import { taskStates, waitUntil } from '../support/processes.js'
 import { hasCompiler } from '../support/self-checking.js'
-import { runTool, withTempDir } from '../support/tool.js'
+import { runTool, startTool, withTempDir } from '../support/tool.js'
 import { expectUnharmed } from '../support/unharmed.js'
 import { withoutNodeOptions, type Victim } from '../support/victim.js'
 
@@ -114,6 +114,23 @@ describeIf(
       killAt('reset', victim.pid, join(folder, '1'))
       expect(await untrack({ pid: victim.pid })).toMatchObject({ record: true, userfaultfd: true })
       expectUntracked(victim.pid)
+    })
+  })
+
+  it('leaves nothing wherever a run is killed that has just opened it', async () => {
+    await withScene([], async (victim, folder) => {
+      const { pid } = victim
+      for (const name of ['1', '2', '3']) {
+        const words = ['-t', String(pid), '-D', join(folder, name), '--track-mem', '--tracker', 'uffd-wp']
+        const tool = startTool(['dump', ...words, '--no-sync', '--quiet'])
+        // Without a turn of the event loop in between: the target stands for some milliseconds only.
+        for (const end = Date.now() + 20_000; userfaultfds(pid).length === 0 && Date.now() < end;);
+        tool.kill('SIGKILL')
+        await tool.finished
+        expect(await untrack({ pid })).toMatchObject({ userfaultfd: true })
+        expectUntracked(pid)
+      }
+      await expectUnharmed(victim)
     })
   })
 

@@ -79,6 +79,7 @@ describe('the numbers of the kernel', () => {
       DETACH: 17,
       SYSCALL: 24,
       SETOPTIONS: 0x4200,
+      GETEVENTMSG: 0x4201,
       GETREGSET: 0x4204,
       SETREGSET: 0x4205,
       SEIZE: 0x4206,

@@ -4,6 +4,7 @@ import { describe, expect, it } from '@jest/globals'
 import {
   listDescriptors,
   NO_DESCRIPTORS,
+  pinningName,
   registeredBuffers,
   resurveyDescriptors,
   surveyDescriptors,
@@ -56,6 +57,26 @@ describe('the descriptors of a process', () => {
         [],
       ])
     })
+  })
+
+  it('may pin memory, by their links and by the paths that maps shows of them', () => {
+    const names = {
+      'anon_inode:[io_uring]': 'io_uring',
+      '/dev/nvidia0': 'GPU',
+      '/dev/infiniband/uverbs0': 'RDMA',
+      '/dev/vfio/7': 'vfio',
+      '/[aio] (deleted)': 'AIO',
+    }
+    const others = [
+      '',
+      '[heap]',
+      '/dev/zero (deleted)',
+      '/dev/shm/x',
+      'anon_inode:[perf_event]',
+      '/lib/io_uring',
+    ]
+    for (const [path, name] of Object.entries(names)) expect([path, pinningName(path)]).toEqual([path, name])
+    expect(others.filter((path) => pinningName(path) !== undefined)).toEqual([])
   })
 
   it('of an ordinary process pin nothing', async () => {

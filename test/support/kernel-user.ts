@@ -49,10 +49,16 @@ export function watchedVmas(pid: number): string[] {
   return found
 }
 
-/** Numbers and links of the descriptors of thread `tid`. */
+/** Numbers and links of the descriptors of thread `tid`; those that close meanwhile are left out. */
 export function descriptorsOf(tid: number): string[] {
   const folder = `/proc/${tid}/fd`
-  return readdirSync(folder).map((fd) => `${fd} ${readlinkSync(join(folder, fd))}`)
+  return readdirSync(folder).flatMap((fd) => {
+    try {
+      return [`${fd} ${readlinkSync(join(folder, fd))}`]
+    } catch {
+      return []
+    }
+  })
 }
 
 /** Fails unless thread `tid` has no userfaultfd, and none watches a VMA of its process. */

@@ -9,7 +9,8 @@
  *                                 "forks" a fork would wait until somebody reads of it, and nobody does
  *   unwatched                     a userfaultfd that watches nothing
  *   touch N, written              writes N of those pages; how many were written since they were protected
- *   ring, read, unregister, close a ring with 64 registered pages; a read into 10 of them, past the page tables
+ *   ring, read, unregister        a ring with 64 registered pages; a read into 10 of them, past the page tables
+ *   close, unmap                  the ring's descriptor is closed; it is unmapped too, and ends
  *                                 (SIGUSR1 makes the ring too, SIGUSR2 does "own async")
  *   fork                          a child that pauses, and ends with its parent
  *   leave                         the main thread that waits ends
@@ -50,6 +51,7 @@ static char *memory, *own, *buffer, *queue;
 static struct io_uring_sqe *entries;
 static struct io_uring_params ring_layout;
 static int ring = -1, file = -1;
+static size_t queue_bytes, entries_bytes;
 static volatile int is_left;
 static pthread_t leader, speaker;
 
@@ -100,8 +102,10 @@ static void make_ring(void) {
   ring = syscall(SYS_io_uring_setup, 8, &ring_layout);
   check(ring < 0, "io_uring_setup");
   int flags = MAP_SHARED | MAP_POPULATE, protection = PROT_READ | PROT_WRITE;
-  queue = mmap(0, ring_layout.sq_off.array + ring_layout.sq_entries * 4, protection, flags, ring, IORING_OFF_SQ_RING);
-  entries = mmap(0, ring_layout.sq_entries * sizeof *entries, protection, flags, ring, IORING_OFF_SQES);
+  queue_bytes = ring_layout.sq_off.array + ring_layout.sq_entries * 4;
+  entries_bytes = ring_layout.sq_entries * sizeof *entries;
+  queue = mmap(0, queue_bytes, protection, flags, ring, IORING_OFF_SQ_RING);
+  entries = mmap(0, entries_bytes, protection, flags, ring, IORING_OFF_SQES);
   buffer = map(OWN_PAGES, 9);
   struct iovec range = {buffer, OWN_PAGES * PAGE};
   check(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &range, 1), "io_uring_register");
@@ -149,6 +153,10 @@ static void obey(const char *name, const char *word) {
     else if (!strcmp(name, "unregister"))
       check(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, 0, 0), "io_uring_register");
     else if (!strcmp(name, "close")) close(ring);
+    else if (!strcmp(name, "unmap")) {
+      munmap(queue, queue_bytes);
+      munmap(entries, entries_bytes);
+    }
     else if (!strcmp(name, "leave")) {
       is_left = 1;
       pthread_join(leader, 0);
