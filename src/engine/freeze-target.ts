@@ -52,7 +52,7 @@ export async function withFrozenTarget<T>(
     } catch (error) {
       if (codeOf(error) === 'PERMISSION_DENIED') {
         // Most often a tracer that came after the first look.
-        refuseTraced(pid)
+        refuseTraced(pid, 'others')
         throw permissionError(pid, error)
       }
       const passes = PASSING.includes(codeOf(error) ?? '')

@@ -1,6 +1,6 @@
 /** The increment's part of the frozen window: what is a hole, and the end of one interval and the begin of the next. */
-import { countBits, WORD_SLOTS } from '../core/bitmap.js'
-import { CHUNK_PAGES, type ChunkDirectory } from '../core/chunks.js'
+import { allocateBitmap, countBits, WORD_SLOTS } from '../core/bitmap.js'
+import { CHUNK_PAGES, slotCount, type ChunkDirectory } from '../core/chunks.js'
 import { vmaFate } from '../core/fate.js'
 import { findHoles, runBits, setPageBits } from '../core/holes.js'
 import { RunList } from '../core/page-runs.js'
@@ -162,7 +162,17 @@ function protect(
   const { pid, tid } = target
   try {
     crew.runBlocking(
-      { kind: 'protect', pid, tid, features: probeKernel(), chunks, segments, shards, dirty },
+      {
+        kind: 'protect',
+        pid,
+        tid,
+        features: probeKernel(),
+        chunks,
+        segments,
+        shards,
+        dirty,
+        isRehearsal: false,
+      },
       expired,
     )
   } catch (error) {
@@ -170,6 +180,23 @@ function protect(
     const message = `memory of process ${String(pid)} cannot be write-protected, it may use userfaultfd itself; choose --tracker content`
     throw new TidemarkError('TRACKER_UNAVAILABLE', message, { pid }, error)
   }
+}
+
+/** Has the crew go through a reset by write protection without one: the code is compiled by then. */
+export function rehearseProtection(
+  { pid, tid }: TargetIdentity,
+  crew: Crew,
+  { chunks }: Pick<Scanned, 'chunks'>,
+  vmas: readonly Vma[],
+  expired: () => boolean,
+): void {
+  const segments = buildSegments(vmas, true, (vma) =>
+    vmaFate(vma).store === 'anonymous' ? 'anonymous' : 'none',
+  )
+  const shards = shardsOfChunks(Array.from({ length: chunks.count }, (_, index) => index))
+  const dirty = allocateBitmap(slotCount(chunks))
+  const job = { pid, tid, features: probeKernel(), chunks, segments, shards, dirty, isRehearsal: true }
+  crew.runBlocking({ kind: 'protect', ...job }, expired)
 }
 
 /** Indices of the chunks that have a dirty page: the others need no protection. */

@@ -22,6 +22,7 @@ import { confirmIdentity, type TargetIdentity } from '../kernel/target.js'
 import { rereadAddressSpace } from './address-space.js'
 import type { Crew } from './crew.js'
 import { copyPlanned, type WindowInput } from './frozen-window.js'
+import { rehearseProtection } from './interval.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
 import type { Survey } from './survey.js'
 
@@ -132,6 +133,7 @@ export function rehearse(input: WindowInput): void {
   // Whoever shares its memory now may be gone when it stands.
   findSharers(pid, tid, newProcesses(input.processes))
   rereadAddressSpace(input.target, input.features, input.survey.space)
+  rehearseReset(input)
   if (input.capture.method === 'fork') return
   const { plan } = splitPlan(input.survey.plan, servedRanges(input.survey.space.vmas)).outside
   const pages = Math.min(planPages(plan), REHEARSED_BATCHES * input.crew.size * input.batchPages)
@@ -141,6 +143,12 @@ export function rehearse(input: WindowInput): void {
   } catch (error) {
     if (codeOf(error) !== 'UNREADABLE_PAGE') throw error
   }
+}
+
+/** A reset of bits that clear_refs resets needs none. */
+function rehearseReset({ tracking, target, crew, survey, expired }: WindowInput): void {
+  if (tracking.tracker?.name !== 'uffd-wp') return
+  rehearseProtection(target, crew, survey, survey.space.vmas, expired)
 }
 
 /** Has V8 collect its garbage now, so that it need not while the target stands still. */

@@ -26,14 +26,21 @@ export class PagemapProtector {
    * Protects the written pages of [`from`, `to`) that a segment of class `storeClass` stores.
    *
    * @param visit - gets each range that was protected
+   * @param isRehearsal - finds them only
    * @throws SYSCALL_FAILED where a VMA there is not registered (EPERM)
    */
-  protect(from: number, to: number, storeClass: number, visit: (start: number, end: number) => void): void {
+  protect(
+    from: number,
+    to: number,
+    storeClass: number,
+    visit: (start: number, end: number) => void,
+    isRehearsal = false,
+  ): void {
     this.#ioctl.ask({
       wanted: PAGE_IS.WRITTEN,
       unwanted: this.#guard | (storeClass === SEGMENT_CLASS['file-private'] ? PAGE_IS.FILE : PAGE_IS.PFNZERO),
       returned: PAGE_IS.WRITTEN,
-      flags: PM_SCAN.WP_MATCHING | PM_SCAN.CHECK_WPASYNC,
+      flags: isRehearsal ? 0 : PM_SCAN.WP_MATCHING | PM_SCAN.CHECK_WPASYNC,
     })
     for (let at = from; at < to;) {
       const found = this.#ioctl.call(at, to)

@@ -17,7 +17,8 @@ import { isGone, targetDied } from './procfs.js'
 export class TargetMemory {
   readonly #pid: number
   readonly #tid: number
-  readonly #fd: number
+  /** Of /proc/PID/mem; undefined until it is needed. */
+  #fd: number | undefined
   readonly #pageSize = pageSize()
   readonly #remote = new Uint32Array((MAX_IOVECS * IOVEC_BYTES) / 4)
   readonly #local = new Uint32Array(IOVEC_BYTES / 4)
@@ -29,10 +30,15 @@ export class TargetMemory {
   constructor(pid: number, tid: number) {
     this.#pid = pid
     this.#tid = tid
+  }
+
+  /** Throws where we may not read it. Otherwise it is opened when process_vm_readv does not do. */
+  open(): number {
     try {
-      this.#fd = openSync(`/proc/${String(tid)}/mem`, 'r')
+      this.#fd ??= openSync(`/proc/${String(this.#tid)}/mem`, 'r')
+      return this.#fd
     } catch (error) {
-      if (isGone(error)) throw targetDied(pid, error)
+      if (isGone(error)) throw targetDied(this.#pid, error)
       throw error
     }
   }
@@ -82,7 +88,7 @@ export class TargetMemory {
 
   /** Whether the page at `page` can be read: a guard page or a poisoned one can't, though it looks swapped out. */
   isReadable(page: number): boolean {
-    const got = pread(this.#fd, this.#byte, 1, page * this.#pageSize)
+    const got = pread(this.open(), this.#byte, 1, page * this.#pageSize)
     // Memory that is gone reads as nothing at all, a page that cannot be read as an error.
     if (got === 0 || (got < 0 && errno() === ESRCH)) throw targetDied(this.#pid)
     return got === 1
@@ -91,11 +97,11 @@ export class TargetMemory {
   /** The `length` bytes at `address` of the target, or undefined where they cannot be read. */
   readBytes(address: number, length: number): Buffer | undefined {
     const bytes = Buffer.allocUnsafeSlow(length)
-    return pread(this.#fd, bytes, length, address) === length ? bytes : undefined
+    return pread(this.open(), bytes, length, address) === length ? bytes : undefined
   }
 
   close(): void {
-    closeSync(this.#fd)
+    if (this.#fd !== undefined) closeSync(this.#fd)
   }
 
   /** Reads the rest of the run at file page `at` by force; returns where it ended, at most `end`. */
@@ -103,7 +109,7 @@ export class TargetMemory {
     const runEnd = plan.offsetPages[runAtOffset(plan, at) + 1] ?? end
     const pages = Math.min(end, runEnd) - at
     const page = pageAtOffset(plan, at)
-    const got = preadAt(this.#fd, address, pages * this.#pageSize, page * this.#pageSize)
+    const got = preadAt(this.open(), address, pages * this.#pageSize, page * this.#pageSize)
     if (got < 0 && errno() === ESRCH) throw targetDied(this.#pid)
     // The end of the address space reads as nothing at all once the process is gone.
     if (got === 0) throw targetDied(this.#pid)

@@ -55,7 +55,7 @@ export function examineTarget(pid: number): TargetIdentity {
     )
   }
   const tid = liveThread(pid, stat)
-  refuseTraced(pid)
+  refuseTraced(pid, 'anyone')
   refuseNoAccess(pid, tid)
   refuse32Bit(pid, tid)
   refusePipePeer(pid, tid)
@@ -188,11 +188,16 @@ function liveThread(pid: number, stat: ProcessStat): number {
   })
 }
 
-/** Throws `ALREADY_TRACED` where any thread has a tracer other than us: it may have taken one alone. */
-export function refuseTraced(pid: number): void {
+/**
+ * Throws `ALREADY_TRACED` where any thread has a tracer: it may have taken one alone.
+ *
+ * @param by - `others`: not where a thread of ours is the tracer, which may not have let go of all yet
+ */
+export function refuseTraced(pid: number, by: 'anyone' | 'others'): void {
   for (const tid of listThreads(pid)) {
     const tracer = Number(readStatus(pid, tid)?.get('TracerPid') ?? 0)
-    if (tracer === 0 || Number(readStatus(tracer)?.get('Tgid')) === process.pid) continue
+    if (tracer === 0) continue
+    if (by === 'others' && Number(readStatus(tracer)?.get('Tgid')) === process.pid) continue
     throw new TidemarkError(
       'ALREADY_TRACED',
       `process ${String(pid)} is traced by process ${String(tracer)} (${readStat(tracer)?.comm ?? '?'}); end that first`,
@@ -203,7 +208,9 @@ export function refuseTraced(pid: number): void {
 
 function refuseNoAccess(pid: number, tid: number): void {
   try {
-    new TargetMemory(pid, tid).close()
+    const memory = new TargetMemory(pid, tid)
+    memory.open()
+    memory.close()
   } catch (error) {
     const code = codeOf(error)
     if (code === 'EACCES' || code === 'EPERM') throw permissionError(pid, error)

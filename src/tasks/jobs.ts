@@ -89,6 +89,8 @@ export interface ProtectJob extends JobTarget {
   readonly shards: Shards
   /** What the scan found dirty: nothing else may need protection. */
   readonly dirty: Int32Array
+  /** Nothing is protected: the target runs. */
+  readonly isRehearsal: boolean
 }
 
 /** Writes staging memory to the pages file, each byte to its final offset. */

@@ -5,7 +5,7 @@
  *   segments   |  anonymous   |  |file|   each cut to [from, to) and asked in one go
  *   ranges     from the kernel, marked as bits of the slots that stand for them
  */
-import { setBits, WORD_SLOTS } from '../core/bitmap.js'
+import { setBits } from '../core/bitmap.js'
 import { CHUNK_PAGES, lowerChunk, pageOfSlot } from '../core/chunks.js'
 import {
   allocateRanges,
@@ -202,14 +202,9 @@ export class ShardScanner {
 
   /** Sets the bits of pages [`start`, `end`), all in the current chunk. */
   #setBits(start: number, end: number, flags: number): void {
-    const words = this.#chunk * (CHUNK_PAGES / WORD_SLOTS)
-    const present = this.#job.present.subarray(words, words + CHUNK_PAGES / WORD_SLOTS)
-    const first = start % CHUNK_PAGES
-    setBits(present, first, first + (end - start))
-    if ((flags & RANGE_DIRTY) !== 0) {
-      const dirty = this.#job.dirty.subarray(words, words + CHUNK_PAGES / WORD_SLOTS)
-      setBits(dirty, first, first + (end - start))
-    }
+    const slot = this.#chunk * CHUNK_PAGES + (start % CHUNK_PAGES)
+    setBits(this.#job.present, slot, slot + end - start)
+    if ((flags & RANGE_DIRTY) !== 0) setBits(this.#job.dirty, slot, slot + end - start)
     this.pages += end - start
   }
 

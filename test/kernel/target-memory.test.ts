@@ -220,6 +220,7 @@ describe('the memory of a target that has died', () => {
       const memory = new TargetMemory(pid, pid)
       const first = firstPage(facts)
       try {
+        memory.open()
         await stop()
         withOwnPages(4, (address) => {
           expect(() => memory.copyPages(planOfRuns([[first, 4]]), 0, 4, address)).toThrow(died)
@@ -228,7 +229,7 @@ describe('the memory of a target that has died', () => {
       } finally {
         memory.close()
       }
-      expect(() => new TargetMemory(pid, pid)).toThrow(died)
+      expect(() => new TargetMemory(pid, pid).open()).toThrow(died)
     })
   })
 

@@ -22,7 +22,9 @@ const pid = Number(first)
 const actions: Readonly<Record<string, () => object>> = {
   deny: () => ({ message: permissionError(pid).message, capable: hasPtraceCapability() }),
   open: () => {
-    new TargetMemory(pid, pid).close()
+    const memory = new TargetMemory(pid, pid)
+    memory.open()
+    memory.close()
     return { opened: true }
   },
   seize: () => {

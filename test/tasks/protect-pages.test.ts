@@ -41,7 +41,7 @@ function jobOf(first: number, dirty: readonly Run[], shardPages = 1000): Protect
   const numbers = [0, CHUNK_PAGES, PAGES - 1].map((page) => Math.floor((first + page) / CHUNK_PAGES))
   const chunks = chunkDirectory(numbers)
   return {
-    ...{ kind: 'protect', pid: process.pid, tid: process.pid, features, chunks },
+    ...{ kind: 'protect', pid: process.pid, tid: process.pid, features, chunks, isRehearsal: false },
     segments: {
       count: 1,
       startPage: Float64Array.of(first),
