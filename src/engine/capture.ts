@@ -59,7 +59,7 @@ export async function captureTarget<T>(
   sink: Sink<T>,
 ): Promise<T> {
   settings.onProgress({ step: 'prepare', doneBytes: 0, totalBytes: 0 })
-  const { crew, freezer } = await startThreads(settings.workers)
+  const { crew, freezer } = await startThreads(settings, tracking)
   settings.onStep('threads started')
   let area: StagingArea | undefined
   try {
@@ -122,8 +122,12 @@ interface Threads {
 }
 
 /** Starts all threads at once; none is left where one fails. */
-async function startThreads(workers: number): Promise<Threads> {
-  const [crew, freezer] = await Promise.allSettled([Crew.start(workers), Freezer.start()])
+async function startThreads(
+  { workers, capture, mode }: DumpSettings,
+  { tracker }: Tracking,
+): Promise<Threads> {
+  const practises = (mode === 'dump' && capture !== 'copy') || tracker?.name === 'uffd-wp'
+  const [crew, freezer] = await Promise.allSettled([Crew.start(workers), Freezer.start(practises)])
   if (crew.status === 'fulfilled' && freezer.status === 'fulfilled')
     return { crew: crew.value, freezer: freezer.value }
   if (crew.status === 'fulfilled') await crew.value.close()

@@ -32,12 +32,12 @@ export class Freezer {
   #maxFrozenMs = 0
   #hasFork = false
 
-  private constructor() {
+  private constructor(practises: boolean) {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     port1.unref()
     this.#worker = new Worker(new URL('../../workers/freezer.js', import.meta.url), {
-      workerData: { control: this.#control, port: port2 },
+      workerData: { control: this.#control, port: port2, practises },
       transferList: [port2],
     })
     this.#exited = new Promise((resolve) => {
@@ -47,9 +47,13 @@ export class Freezer {
     })
   }
 
-  /** Starts the thread; done when it has loaded and waits. */
-  static async start(): Promise<Freezer> {
-    const freezer = new Freezer()
+  /**
+   * Starts the thread; done when it has loaded.
+   *
+   * @param practises - it may have to make the target run system calls
+   */
+  static async start(practises = false): Promise<Freezer> {
+    const freezer = new Freezer(practises)
     const started = new Promise<void>((resolve, reject) => {
       freezer.#worker.on('error', (error) => {
         reject(new TidemarkError('WORKER_FAILED', `the freezer thread died: ${messageOf(error)}`, {}, error))

@@ -59,7 +59,7 @@ export interface MadeFork {
   readonly spoiled: readonly AddressRange[]
 }
 
-/** Ends a fork, and waits until it is gone. Called by the thread that traces it. */
+/** Ends a fork, or a child of our own, and waits until it is gone. Called by the thread that traces it. */
 export function endFork(fork: number): void {
   kill(fork)
   awaitEnd(fork, performance.now() + END_TIMEOUT_MS)

@@ -11,11 +11,14 @@ import { SeizedProcess } from '../kernel/seize.js'
 import type { StubPlaces } from '../kernel/call-stub.js'
 import type { HeldThreads } from '../kernel/thread-choice.js'
 import { FREEZER, FREEZER_STATE } from './control.js'
+import { practise } from './practise.js'
 
 /** What the thread gets at its start. */
 export interface HoldTask {
   readonly control: Int32Array
   readonly port: MessagePort
+  /** Whether it may have to make the target run system calls, and so practises that before. */
+  readonly practises?: boolean
 }
 
 /** Whether a thread's start data is a {@link HoldTask}. */
@@ -94,8 +97,9 @@ type OrderAnswer = OrderDone | OrderFailed | OrderLate
 export type FreezerMessage = Held | Released | HoldFailed | OrderAnswer
 
 /** Serves one freeze. */
-export function holdTarget({ control, port }: HoldTask): void {
+export function holdTarget({ control, port, practises }: HoldTask): void {
   SeizedProcess.rehearse()
+  if (practises === true) practise()
   // Unless the coordinator has asked already: what it has set must stand.
   Atomics.compareExchange(control, FREEZER.state, FREEZER_STATE.starting, FREEZER_STATE.ready)
   Atomics.wait(control, FREEZER.state, FREEZER_STATE.ready)
