@@ -1,4 +1,5 @@
 /** Dumps from a fork: the same snapshot, a target that is left alone, and a copy where no fork is to be had. */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from '@jest/globals'
 import { takeSnapshot } from '../../src/engine/dump.js'
@@ -137,6 +138,7 @@ describe('memory is copied instead', () => {
     await withTempDir(async (folder) => {
       await withShell(script, async (line) => {
         const pid = Number(line)
+        await waitUntil('exec', () => readFileSync(`/proc/${String(pid)}/comm`, 'latin1') === 'sleep\n')
         const result = await dump({ pid, imagesDir: join(folder, '1'), capture: 'fork', sync: false })
         expect(result.capture).toMatchObject({ method: 'copy', why: expect.stringMatching(/EAGAIN/) })
         await expectRunning(pid)

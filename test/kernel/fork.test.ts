@@ -1,5 +1,6 @@
 /** A fork of a target: what it holds, what it leaves in the target, and what a kill of the tool leaves. */
 import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, jest } from '@jest/globals'
 import { type Facts, listFact, numbersFact, parseFacts } from '../support/facts.js'
@@ -83,6 +84,7 @@ describe('a fork', () => {
     const limit = 'ulimit -u 1; echo $$; exec sleep 300'
     const script = `exec setpriv --reuid ${String(NOBODY)} --clear-groups bash -c '${limit}'`
     await withShell(script, async (line) => {
+      await waitUntil('exec', () => readFileSync(`/proc/${line}/comm`, 'latin1') === 'sleep\n')
       const answer = await tell('fork', Number(line))
       expect(answer).toMatchObject({ code: 'FORK_FAILED', details: { syscall: 'clone', reason: 'EAGAIN' } })
       await expectRunning(Number(line))
