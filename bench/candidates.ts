@@ -35,15 +35,15 @@ export async function runTidemark(pid: number, folder: string, args: readonly st
   const ended = await runProgram(process.execPath, [TOOL_PATH, ...command, ...args], pid)
   const result = parseFacts(ended.stdout)
   const wall = factsOf(result, 'wall')
-  const { frozen = 0, total = 0, ...rest } = millisOf(wall)
+  const { frozen = 0, total = 0, start = 0, ...rest } = millisOf(wall)
   const note = fallbackOf(result, args)
   return runOf(
     ended,
     {
       frozen,
-      // Node's start, the modules, and the end of the threads.
-      'start-up': ended.wallMs - total,
-      work: total,
+      // Node's start, the modules, the start of the threads and their end.
+      'start-up': ended.wallMs - total + start,
+      work: total - start,
       stored: numberFact(result, 'pagesStored'),
       ...prefixed('frozen: ', millisOf(factsOf(result, 'frozen'))),
       ...prefixed('wall: ', rest),

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { dump, isTidemarkError, readSnapshot, type DumpResult } from '../src/index.js'
+import { dump, isTidemarkError, readSnapshot, type CaptureMethod, type DumpResult } from '../src/index.js'
 import { formatBytes, formatMicros, formatRate, plural } from '../src/cli/units.js'
 import { compareWithProcess, type Comparison } from '../test/support/oracle.js'
 import { withVictim } from '../test/support/victim.js'
@@ -39,7 +39,7 @@ function report(result: DumpResult, comparison: Comparison): void {
     `  frozen   ${formatMicros(wall.frozenUs)}`,
     ...frozenBars(result),
     `  capture  ${formatRate(result.bytesStored, result.frozen.captureUs)} while frozen; written after the thaw at ${formatRate(result.stagedBytes, wall.writeUs)}`,
-    `  wall     ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen, write ${formatMicros(wall.writeUs)}, sync and publish ${formatMicros(wall.publishUs)}`,
+    `  wall     ${formatMicros(wall.totalUs)}: start ${formatMicros(wall.startUs)}, prepare ${formatMicros(wall.prepareUs)}, frozen, write ${formatMicros(wall.writeUs)}, sync and publish ${formatMicros(wall.publishUs)}`,
     ...workers.map(
       (share, thread) =>
         `  worker ${String(thread)} scanned ${plural(share.scannedPages, 'page')}, copied ${formatBytes(share.copiedPages * pageSize)}, wrote ${formatBytes(share.writtenPages * pageSize)}`,
@@ -52,16 +52,29 @@ function report(result: DumpResult, comparison: Comparison): void {
   console.log(lines.join('\n'))
 }
 
-/** Dumps the victim into `folder`, leaves it stopped, and compares. */
-async function dumpAndCompare(pid: number, folder: string): Promise<boolean> {
-  const result = await dump({ pid, imagesDir: join(folder, 'images'), leaveStopped: true })
+/** Dumps the victim into `folder`, leaves it stopped, and compares: from a fork, and copied while it stands. */
+async function dumpBothWays(pid: number, folder: string): Promise<boolean> {
+  let isRight = true
+  for (const capture of ['fork', 'copy'] as const) {
+    const right = await dumpAndCompare(pid, join(folder, capture), capture)
+    isRight &&= right
+  }
+  return isRight
+}
+
+async function dumpAndCompare(pid: number, imagesDir: string, capture: CaptureMethod): Promise<boolean> {
+  const result = await dump({ pid, imagesDir, capture, leaveStopped: true })
   const snapshot = readSnapshot(result.imagesDir)
   try {
     const comparison = compareWithProcess(pid, {
       readPage: (page) => snapshot.readPage(page),
       storedPages: () => snapshot.storedPages(),
     })
-    report(result, comparison)
+    if (result.capture.method === 'copy') report(result, comparison)
+    else
+      console.log(
+        `frozen ${formatMicros(result.wall.frozenUs)} for a fork, from which everything is read while it could run on`,
+      )
     const { compared, differing, missing, extra } = comparison
     for (const page of [...differing, ...missing, ...extra].slice(0, EXAMPLES)) {
       console.log(`  page 0x${(page * result.pageSize).toString(16)} is wrong`)
@@ -78,7 +91,7 @@ try {
   console.log(
     `starting a process with ${formatBytes(VMAS * PAGES_PER_VMA * 4096)} in ${plural(VMAS, 'mapping')} ...`,
   )
-  const right = await withVictim('plain', args, (victim) => dumpAndCompare(victim.pid, folder))
+  const right = await withVictim('plain', args, (victim) => dumpBothWays(victim.pid, folder))
   console.log(right ? 'every page is right' : 'THE SNAPSHOT IS WRONG')
   if (!right) process.exitCode = 1
 } catch (error) {

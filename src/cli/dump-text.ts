@@ -26,7 +26,7 @@ export function formatDump(result: DumpResult): string {
     `frozen ${formatMicros(wall.frozenUs)}: seize ${formatMicros(frozen.seizeUs)}, checks ${formatMicros(frozen.checksUs)}, ` +
       `maps ${formatMicros(frozen.mapsUs)}, ${forked}scan ${formatMicros(frozen.scanUs)}, plan ${formatMicros(frozen.planUs)}, ` +
       `capture ${formatMicros(frozen.captureUs)}, ${tracking}thaw ${formatMicros(frozen.thawUs)}${streamed}`,
-    `wall ${formatMicros(wall.totalUs)}: prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
+    `wall ${formatMicros(wall.totalUs)}: start ${formatMicros(wall.startUs)}, prepare ${formatMicros(wall.prepareUs)}, frozen ${formatMicros(wall.frozenUs)}, ` +
       `write ${formatMicros(wall.writeUs)}, publish ${formatMicros(wall.publishUs)}; ` +
       rate,
     `captured by ${result.capture.method} (${result.capture.why})`,

@@ -52,6 +52,18 @@ const NOTHING: VmaFate = { store: 'none' }
  * rather than too little, and {@link needsFlags} tells where it would not be safe.
  */
 export function vmaFate(vma: Vma): VmaFate {
+  let fate = knownFates.get(vma)
+  if (fate === undefined) {
+    fate = judge(vma)
+    knownFates.set(vma, fate)
+  }
+  return fate
+}
+
+/** A VMA never changes: while a target stands nobody judges its thousands again. */
+const knownFates = new WeakMap<Vma, VmaFate>()
+
+function judge(vma: Vma): VmaFate {
   if (vma.path === '[vdso]') return { store: 'whole' }
   if (vma.path.startsWith('[vvar') || vma.path === '[vsyscall]' || vma.path === '[uprobes]') return NOTHING
   if (vma.flags?.has('io') === true || vma.flags?.has('pf') === true)

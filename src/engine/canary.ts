@@ -69,7 +69,7 @@ function drawPages(
 ): number[] {
   const share = Math.ceil(CANARY_PAGES / Math.max(1, vmas.length))
   const pages: number[] = []
-  for (const vma of shuffled(vmas)) {
+  for (const vma of inAnyOrder(vmas)) {
     if (pages.length === CANARY_PAGES) break
     const most = Math.min(CANARY_PAGES, pages.length + share)
     const length = vmaPages(vma)
@@ -83,11 +83,17 @@ function drawPages(
   return pages
 }
 
-function shuffled<Item>(items: readonly Item[]): Item[] {
-  return items
-    .map((item) => ({ item, place: Math.random() }))
-    .sort((a, b) => a.place - b.place)
-    .map(({ item }) => item)
+/** Each of `items` once; what is not asked for is not drawn. */
+function* inAnyOrder<Item>(items: readonly Item[]): Generator<Item> {
+  const rest = [...items]
+  for (let left = rest.length; left > 0; left--) {
+    const at = Math.floor(Math.random() * left)
+    const drawn = rest[at]
+    const last = rest[left - 1]
+    if (drawn === undefined || last === undefined) return
+    rest[at] = last
+    yield drawn
+  }
 }
 
 function isUnwatched({ flags }: Vma): boolean {

@@ -20,7 +20,14 @@ import { chooseCapture, unforkedRanges, type CaptureChoice } from './capture-cho
 import { Crew } from './crew.js'
 import { withFrozenTarget, type Frozen } from './freeze-target.js'
 import { Freezer } from './freezer.js'
-import { captureFrozen, lostRanges, refuseMissing, type Captured, type WindowInput } from './frozen-window.js'
+import {
+  captureFrozen,
+  findMissing,
+  lostRanges,
+  refuseMissing,
+  type TakenMemory,
+  type WindowInput,
+} from './frozen-window.js'
 import { readTargetFacts, uptimeMicros } from './images.js'
 import { forgetFork, leftChildren, noteFork } from './left-forks.js'
 import { throwIfAborted, type DumpSettings } from './options.js'
@@ -60,6 +67,7 @@ export async function captureTarget<T>(
 ): Promise<T> {
   settings.onProgress({ step: 'prepare', doneBytes: 0, totalBytes: 0 })
   const { crew, freezer } = await startThreads(settings, tracking)
+  const startedUs = monotonicMicros()
   settings.onStep('threads started')
   let area: StagingArea | undefined
   try {
@@ -95,7 +103,7 @@ export async function captureTarget<T>(
       settings.onStep('held')
       reap(frozen, left)
       closeLeft(target, closerOf(frozen))
-      const taken = { ...takeMemory(settings, window, frozen), children, begunUs }
+      const taken = { ...takeMemory(settings, window, frozen), children, begunUs, startedUs }
       settings.onStep('thawed')
       if (capture.method === 'fork' || left.length > 0) forgetFork(target)
       // 3. What was taken is written and published; first of all what a fork holds.
@@ -209,17 +217,19 @@ function takeMemory(
   settings: DumpSettings,
   window: WindowInput,
   frozen: Frozen,
-): Omit<Taken, 'children' | 'begunUs'> {
+): Omit<Taken, 'children' | 'begunUs' | 'startedUs'> {
   const { freezer, held } = frozen
-  const captured = captureOrGiveUp(window, frozen)
+  const memory = captureOrGiveUp(window, frozen)
   const capturedUs = monotonicMicros()
   const facts = readTargetFacts(window.target, held.threads, uptimeMicros())
   if (settings.leaveStopped) freezer.keep(settings.maxFrozenMs)
   const releasedUs = settings.leaveStopped ? monotonicMicros() : freezer.thaw(settings.maxFrozenMs)
+  const { space, plan, scanReports } = memory
+  const captured = { ...memory, missing: findMissing(window.features, space.vmas, plan, scanReports) }
   return { captured, facts, held, releasedUs, thawUs: releasedUs - capturedUs }
 }
 
-function captureOrGiveUp(window: WindowInput, frozen: Frozen): Captured {
+function captureOrGiveUp(window: WindowInput, frozen: Frozen): TakenMemory {
   const { freezer } = frozen
   try {
     return captureFrozen({

@@ -91,6 +91,9 @@ export interface Captured {
   readonly steps: WindowSteps
 }
 
+/** The same before anybody has worked out what it lacks, for which the target need not stand. */
+export type TakenMemory = Omit<Captured, 'missing'>
+
 /** A fork, and what of the plan it holds. */
 export interface ForkedPart {
   readonly pid: number
@@ -99,7 +102,7 @@ export interface ForkedPart {
 }
 
 /** Takes the memory of a target that stands still. */
-export function captureFrozen(input: WindowInput): Captured {
+export function captureFrozen(input: WindowInput): TakenMemory {
   const lap = stopwatch()
   const { target, tracking } = input
   const { stat, status } = checkTarget(target, input.processes)
@@ -135,8 +138,8 @@ export function captureFrozen(input: WindowInput): Captured {
   if (holes.fullBecause !== '' && input.onBrokenChain === 'fail')
     throw brokenChain(target.pid, holes.fullBecause)
   const plan = planDump(scanned.chunks, scanned.present, holes.bits)
-  const missing = [...lostRanges(space.vmas, plan), ...unreadableRanges(input.features, scanned.reports)]
-  if (input.requireComplete) refuseMissing(missing, target.pid)
+  const reports = scanned.reports
+  if (input.requireComplete) refuseMissing(findMissing(input.features, space.vmas, plan, reports), target.pid)
   const planUs = lap()
   // Before the memory is taken: what others write to it from now on, though it stands, is dirty for the next dump.
   if (tracking.tracker !== undefined)
@@ -152,12 +155,12 @@ export function captureFrozen(input: WindowInput): Captured {
   const captureUs = lap()
   input.onStep('captured')
   return {
-    ...{ space, plan, part, fork: forked, stagedPages, copyReports, missing, stat, status },
+    ...{ space, plan, part, fork: forked, stagedPages, copyReports, stat, status },
     pagesScanned: planPages(plan) + countPages(plan.holes),
     cleanNotInParent: holes.cleanNotInParent,
     fullBecause: holes.fullBecause,
     notice: tracking.tracker?.notice() ?? '',
-    scanReports: scanned.reports,
+    scanReports: reports,
     steps: { checksUs, mapsUs, prepareUs, scanUs, planUs, resetUs, forkUs, captureUs },
   }
 }
@@ -228,6 +231,16 @@ function changedWhileFrozen(pid: number): TidemarkError {
     `memory of process ${String(pid)} appeared while it stood still: another process writes to it; nothing was saved`,
     { pid },
   )
+}
+
+/** What a snapshot by `plan` lacks. */
+export function findMissing(
+  features: KernelFeatures,
+  vmas: AddressSpace['vmas'],
+  plan: DumpPlan,
+  reports: readonly JobReport[],
+): MissingRange[] {
+  return [...lostRanges(vmas, plan), ...unreadableRanges(features, reports)]
 }
 
 /** What of `vmas` is neither in the plan nor in a file. */

@@ -31,7 +31,9 @@ export interface FrozenSteps extends WindowSteps {
 
 /** Where the user's time went, in microseconds. */
 export interface WallTimes {
-  /** Everything before the freeze: threads started, target surveyed, memory faulted in. */
+  /** Until all threads were there. */
+  readonly startUs: number
+  /** Everything else before the freeze: target surveyed, memory faulted in. */
   readonly prepareUs: number
   /** The target stood still. */
   readonly frozenUs: number

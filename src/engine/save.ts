@@ -94,7 +94,8 @@ function parentOf({ tracking }: WindowInput, { captured }: Taken): Parent | unde
 /** Times up to now. */
 function wallTimes(taken: Taken, writtenUs: number): WallTimes {
   return {
-    prepareUs: taken.held.begunMicros - taken.begunUs,
+    startUs: taken.startedUs - taken.begunUs,
+    prepareUs: taken.held.begunMicros - taken.startedUs,
     frozenUs: frozenMicros(taken),
     writeUs: writtenUs - taken.releasedUs,
     publishUs: monotonicMicros() - writtenUs,

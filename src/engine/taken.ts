@@ -14,4 +14,6 @@ export interface Taken {
   readonly children: readonly number[]
   /** When the dump began. */
   readonly begunUs: number
+  /** When all threads were there. */
+  readonly startedUs: number
 }

@@ -71,7 +71,9 @@ export function chooseThread(held: HeldThreads, stub: CallStub, onMainStack: boo
   // Of all threads before any is chosen: a frame of an earlier run that was killed may lie where ours would.
   const registers = new Map(held.traced.map((tid) => [tid, registersOf(pid, tid, stub)]))
   const mainLast = [...registers].sort(([a], [b]) => Number(a === pid) - Number(b === pid))
-  for (const [tid, own] of mainLast) {
+  // Of a thousand threads none need be asked where only the main stack has room.
+  const isRoomy = fitsInVdso(held, stub, onMainStack)
+  for (const [tid, own] of isRoomy ? mainLast : mainLast.slice(-1)) {
     const reason = obstacle(pid, tid, own, stub)
     if (reason !== undefined) {
       reasons.add(reason)
@@ -92,6 +94,12 @@ export function chooseThread(held: HeldThreads, stub: CallStub, onMainStack: boo
   const [last] = asLast
   if (last !== undefined) return last
   throw injectionRefused(pid, `no thread is fit for it: ${[...reasons].join(', ')}`)
+}
+
+/** The vector state, which makes the size of a frame, is as large for each thread of a machine. */
+function fitsInVdso({ traced }: HeldThreads, stub: CallStub, onMainStack: boolean): boolean {
+  const [any] = traced
+  return any !== undefined && placeFrame(stub, undefined, readXstate(any).length, onMainStack) !== undefined
 }
 
 function registersOf(pid: number, tid: number, stub: CallStub): Registers {

@@ -52,7 +52,9 @@ describe('tidemark dump', () => {
         }
         const { frozen, wall } = result
         if (!isFacts(frozen) || !isFacts(wall)) throw new Error(run.stdout)
-        const steps = ['prepareUs', 'frozenUs', 'writeUs', 'publishUs'].map((step) => numberFact(wall, step))
+        const steps = ['startUs', 'prepareUs', 'frozenUs', 'writeUs', 'publishUs'].map((step) =>
+          numberFact(wall, step),
+        )
         const sum = steps.reduce((micros, step) => micros + step, 0)
         expect(Math.abs(sum - numberFact(wall, 'totalUs'))).toBeLessThan(numberFact(wall, 'totalUs') / 10)
         const window = Object.keys(frozen).reduce((micros, step) => micros + numberFact(frozen, step), 0)
