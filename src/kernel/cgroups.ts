@@ -64,6 +64,12 @@ export function freezerStateFile(pid: number): string | undefined {
   return undefined
 }
 
+/** Whether a cgroup, of whichever version, has frozen process `pid`. */
+export function isFrozenByCgroup(pid: number): boolean {
+  const isFrozen = (folder: string): boolean => readLines(join(folder, 'cgroup.events')).includes('frozen 1')
+  return freezerStateFile(pid) !== undefined || cgroupFolders(pid, '').some(isFrozen)
+}
+
 /** Folders of the process's cgroup and those above it, in the hierarchy of `controller` ('' is version 2). */
 function cgroupFolders(pid: number, controller: string): string[] {
   const path = cgroupPath(pid, controller)

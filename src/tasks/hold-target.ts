@@ -11,7 +11,7 @@ import { SeizedProcess } from '../kernel/seize.js'
 import type { StubPlaces } from '../kernel/call-stub.js'
 import type { HeldThreads } from '../kernel/thread-choice.js'
 import { FREEZER, FREEZER_STATE } from './control.js'
-import { practise } from './practise.js'
+import { practise } from '../kernel/practice.js'
 
 /** What the thread gets at its start. */
 export interface HoldTask {

@@ -8,6 +8,7 @@ import { expectError, expectJsonError } from '../support/refusals.js'
 import { dumpResult, runDump } from '../support/snapshots.js'
 import { runTool, TOOL_PATH, withTempDir } from '../support/tool.js'
 import { expectUnharmed } from '../support/unharmed.js'
+import { withSleeper } from '../support/shell.js'
 import { withVictim } from '../support/victim.js'
 
 /** What a terminal takes as orders: no such thing goes into a pipe. */
@@ -17,11 +18,11 @@ const TERMINAL_CODES = /[\r\u001b\u0008]/
 describe('tidemark dump', () => {
   it('prints the result and nothing else, to stdout', async () => {
     await withTempDir(async (directory) => {
-      await withVictim('plain', ['--vmas', '10', '--pages-per-vma', '4096'], async ({ pid }) => {
+      await withSleeper(async (pid) => {
         const run = await runDump(pid, join(directory, 'images'))
         expect(run).toMatchObject({ status: 0, stderr: '' })
         const lines = run.stdout.trimEnd().split('\n')
-        expect(lines[0]).toContain(`process ${String(pid)} (node`)
+        expect(lines[0]).toContain(`process ${String(pid)} (sleep`)
         expect(lines[0]).toContain(join(directory, 'images'))
         expect(lines[1]).toMatch(/^frozen .*seize .*scan .*capture/)
         expect(lines[2]).toMatch(/^wall /)
@@ -34,7 +35,7 @@ describe('tidemark dump', () => {
 
   it('prints with --json one line, in which the numbers agree', async () => {
     await withTempDir(async (directory) => {
-      await withVictim('plain', [], async ({ pid }) => {
+      await withSleeper(async (pid) => {
         const images = join(directory, 'images')
         const run = await runDump(pid, images, ['--json', '--workers', '2'])
         expect(run).toMatchObject({ status: 0, stderr: '', stdout: expect.stringMatching(/^[^\n]+\n$/) })
@@ -137,7 +138,7 @@ describe('tidemark dump', () => {
 
   it('dumps a complete process with --require-complete', async () => {
     await withTempDir(async (directory) => {
-      await withVictim('plain', [], async ({ pid }) => {
+      await withSleeper(async (pid) => {
         const result = await dumpResult(pid, join(directory, 'images'), ['--require-complete'])
         expect(result.complete).toBe(true)
       })

@@ -115,7 +115,10 @@ describeIf(kernelAtLeast(6, 7) && probeKernel().pagemapScan, 'uffd-wp needs Linu
           writeSync(fd, 'before', address)
           const imagesDir = join(folder, `written-${String(index)}`)
           const prevImagesDir = index === 0 ? '../1' : '../next-0'
-          const settings = settle({ pid, imagesDir, prevImagesDir, capture, sync: false }, 'dump')
+          const settings = settle(
+            { pid, imagesDir, prevImagesDir, tracker: 'uffd-wp', capture, sync: false },
+            'dump',
+          )
           const onStep = (step: DumpStep): void => {
             if (step === 'captured') writeSync(fd, 'meanwhile', address)
           }

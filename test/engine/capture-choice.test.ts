@@ -1,5 +1,10 @@
 import { describe, expect, it } from '@jest/globals'
-import { estimateCapture, unforkedRanges, type CaptureFacts } from '../../src/engine/capture-choice.js'
+import {
+  estimateCapture,
+  isWorthIt,
+  unforkedRanges,
+  type CaptureFacts,
+} from '../../src/engine/capture-choice.js'
 import type { Vma } from '../../src/core/vma.js'
 import { listRuns, vmaOfLine } from '../core/builders.js'
 
@@ -22,8 +27,7 @@ const FULL: CaptureFacts = {
 
 /** Which way is taken for shorter. */
 function shorter(changes: Partial<CaptureFacts>): string {
-  const { copy, fork } = estimateCapture({ ...FULL, ...changes })
-  return copy < fork ? 'copy' : 'fork'
+  return isWorthIt(estimateCapture({ ...FULL, ...changes })) ? 'fork' : 'copy'
 }
 
 describe('the estimate of how long a process would stand', () => {

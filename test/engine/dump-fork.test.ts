@@ -23,7 +23,10 @@ async function dumpWith(
   onStep: (step: DumpStep) => void,
   more: { readonly prevImagesDir?: string; readonly trackMem?: boolean } = {},
 ): Promise<DumpResult> {
-  const settings = settle({ pid, imagesDir, capture: 'fork', sync: false, ...more }, 'dump')
+  const settings = settle(
+    { pid, imagesDir, tracker: 'uffd-wp', capture: 'fork', sync: false, ...more },
+    'dump',
+  )
   return takeSnapshot({ ...settings, onStep })
 }
 

@@ -154,7 +154,8 @@ describe('a target that does not come to a stand', () => {
           },
         })
         await released
-        expect(result.complete).toBe(true)
+        // The rings of a Node of late.
+        expect(result.missing.filter(({ reason }) => reason !== 'kernel-object')).toEqual([])
         await expectUnharmed(victim)
       })
     })

@@ -12,6 +12,7 @@ import {
 } from '../../src/kernel/descriptors.js'
 import { numberFact } from '../support/facts.js'
 import { describeIf } from '../support/privileges.js'
+import { withSleeper } from '../support/shell.js'
 import { withVictim, type Victim } from '../support/victim.js'
 import { addressOf, systemCall } from '../victims/libc.js'
 
@@ -80,9 +81,9 @@ describe('the descriptors of a process', () => {
   })
 
   it('of an ordinary process pin nothing', async () => {
-    await withVictim('plain', [], async ({ pid }) => {
+    await withSleeper(async (pid) => {
       await Promise.resolve()
-      expect(listDescriptors(pid).length).toBeGreaterThan(3)
+      expect(listDescriptors(pid).length).toBeGreaterThanOrEqual(3)
       expect([surveyDescriptors(pid).pinning, pinnedBy(pid)]).toEqual([[], []])
     })
   })
@@ -97,7 +98,7 @@ describeIf(hasRings(), 'the kernel gives us no io_uring')('a process with an io_
       })
       expect(surveyDescriptors(pid)).toMatchObject({
         pinning: ['io_uring'],
-        rings: [numberFact(facts, 'ring')],
+        rings: expect.arrayContaining([numberFact(facts, 'ring')]),
         userfaultfds: [],
       })
       expect(pinnedBy(pid)).toEqual([])

@@ -46,6 +46,11 @@ export async function withShell<Result>(
   }
 }
 
+/** Runs `use` with a process that sleeps: unlike any of Node's from Node 22 on, it has no io_uring. */
+export async function withSleeper<Result>(use: (pid: number) => Promise<Result>): Promise<Result> {
+  return withShell('sleep 300 & echo $!; wait', (line) => use(Number(line)))
+}
+
 function killGroup(leader: number): void {
   try {
     process.kill(-leader, 'SIGKILL')

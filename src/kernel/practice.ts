@@ -3,8 +3,8 @@
  * takes ten times as long, and then the target would stand for that.
  */
 import { spawn } from 'node:child_process'
-import { endFork, ForkMaker } from '../kernel/fork.js'
-import { SeizedProcess } from '../kernel/seize.js'
+import { endFork, ForkMaker } from './fork.js'
+import { SeizedProcess } from './seize.js'
 
 /** In which it has to be over. */
 const PRACTICE_MS = 100
