@@ -50,12 +50,11 @@ export async function withFrozenTarget<T>(
       const held = freezer.freeze({ pid, seizeTimeoutMs, maxFrozenMs, freezerState, leaveStopped })
       return await capture({ freezer, held, tries })
     } catch (error) {
-      if (codeOf(error) === 'PERMISSION_DENIED') {
-        // Most often a tracer that came after the first look.
-        refuseTraced(pid, 'others')
-        throw permissionError(pid, error)
-      }
-      const passes = PASSING.includes(codeOf(error) ?? '')
+      const isRefused = codeOf(error) === 'PERMISSION_DENIED'
+      // Most often a tracer that came after the first look. It may be gone by now; then it is worth another try.
+      if (isRefused) refuseTraced(pid, 'others')
+      if (isRefused && tries === TRIES) throw permissionError(pid, error)
+      const passes = isRefused || PASSING.includes(codeOf(error) ?? '')
       if (!passes || tries === TRIES || performance.now() + PAUSE_MS > deadline) throw error
     } finally {
       freezer.letGo()

@@ -1,6 +1,7 @@
 /** A fork of a target: what it holds, what it leaves in the target, and what a kill of the tool leaves. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, jest } from '@jest/globals'
 import { type Facts, listFact, numbersFact, parseFacts } from '../support/facts.js'
@@ -8,12 +9,13 @@ import { describeIf, isRoot, itIf, NOBODY } from '../support/privileges.js'
 import { childrenOf, resume, suspend, twinsOf, waitUntil } from '../support/processes.js'
 import { hasCompiler, type SelfCheckingOptions, withSelfChecking } from '../support/self-checking.js'
 import { withShell } from '../support/shell.js'
-import { startProgram } from '../support/tool.js'
+import { startProgram, withTempDir } from '../support/tool.js'
 import { expectRunning } from '../support/unharmed.js'
 import { withVictim } from '../support/victim.js'
 import type { InjectorOptions } from './injector.js'
 
 const PROGRAM = fileURLToPath(new URL('./injector.js', import.meta.url))
+const COROUTINE = fileURLToPath(new URL('../../../test/victims/coroutine.c', import.meta.url))
 /** Kills at random times; TIDEMARK_TEST_KILLS for more. */
 const KILLS = Number(process.env.TIDEMARK_TEST_KILLS ?? 30)
 
@@ -144,6 +146,23 @@ describeIf(hasCompiler, 'needs gcc')('a fork whose tool is killed', () => {
       await tell('reap', victim.pid)
       expect(childrenOf(victim.pid)).toEqual([])
       await victim.expectRight()
+    })
+  })
+
+  it('leaves the data of main as it is, though a coroutine runs on a piece of its frame', async () => {
+    await withTempDir(async (folder) => {
+      const program = join(folder, 'coroutine')
+      // Bound at once: what binds a function later saves the vector state on the stack.
+      const words = ['-O1', '-w', '-Wl,-z,now', '-o', program, COROUTINE]
+      expect(spawnSync('gcc', words, { encoding: 'utf8' }).stderr).toBe('')
+      await withShell(`'${program}' & wait`, async (line) => {
+        const pid = Number(line)
+        for (let time = 0; time < 3; time += 1) {
+          expect(await tell('fork', pid, { onMainStack: true })).toMatchObject({ differing: [] })
+          expect(await tell('open', pid, { onMainStack: true, close: true })).toHaveProperty('fd')
+        }
+        await expectRunning(pid)
+      })
     })
   })
 
